@@ -1,0 +1,49 @@
+"""The 68 points of iBUG's markup: regions, eye corners, mirror pairs.
+
+Indices count from 0 (iBUG's drawings count from 1). Left and right are the subject's: the
+subject's right eye is at the left of the picture.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+LANDMARK_COUNT: Final = 68
+
+#: The name of this markup in a weights file.
+IBUG68: Final = "ibug68"
+
+#: Where each region's points stand, in drawing order.
+REGIONS: Final = MappingProxyType(
+    {
+        "jaw": tuple(range(0, 17)),
+        "right_eyebrow": tuple(range(17, 22)),
+        "left_eyebrow": tuple(range(22, 27)),
+        "nose_bridge": tuple(range(27, 31)),
+        "nose_base": tuple(range(31, 36)),
+        "right_eye": tuple(range(36, 42)),
+        "left_eye": tuple(range(42, 48)),
+        "outer_lips": tuple(range(48, 60)),
+        "inner_lips": tuple(range(60, 68)),
+    }
+)
+
+#: The regions whose last point joins its first.
+CLOSED_REGIONS: Final = frozenset({"right_eye", "left_eye", "outer_lips", "inner_lips"})
+
+#: The outer eye corners, whose distance normalises the error.
+RIGHT_EYE_OUTER_CORNER: Final = 36
+LEFT_EYE_OUTER_CORNER: Final = 45
+
+#: The point that each point becomes when the picture is mirrored left to right.
+MIRROR: Final = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *range(27, 31),
+    *range(35, 30, -1),
+    *(45, 44, 43, 42, 47, 46),
+    *(39, 38, 37, 36, 41, 40),
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
+    *(64, 63, 62, 61, 60, 67, 66, 65),
+)

@@ -1,0 +1,159 @@
+"""The NumPy backend: every layer in the fewest clear lines.
+
+It is the truth that the compiled backend is held against, and what runs where Numba doesn't.
+Arrays are float32 (N, C, H, W): images, channels, rows, columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from npshapenet.image import network_input
+from npshapenet.network import (
+    INPUT,
+    Activation,
+    Add,
+    Convolution,
+    Dense,
+    GlobalAveragePool,
+    InstanceNorm,
+    Layer,
+    Network,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from npshapenet.image import Gray
+    from npshapenet.weights import Normalisation
+
+    Floats = NDArray[np.float32]
+
+
+def convolution(
+    images: Floats,
+    weight: Floats,
+    bias: Floats,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    groups: int = 1,
+) -> Floats:
+    """Cross-correlation: images (N, C, H, W), weight (O, C / groups, rows, columns), bias (O)
+    → (N, O, H', W').
+
+    The sum, over the places of the kernel, of the image moved there times the weights of that
+    place, which form a matrix from input to output channels.
+    """
+    count, channels = images.shape[:2]
+    outputs, _, *kernel = weight.shape
+    images = np.pad(images, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    height, width = (
+        (extent - reach) // step + 1
+        for extent, reach, step in zip(images.shape[2:], kernel, stride, strict=True)
+    )
+    matrices = weight.reshape(groups, outputs // groups, channels // groups, *kernel)
+    total = np.zeros((count, outputs, height, width), np.float32)
+    for row, column in np.ndindex(*kernel):
+        moved = images[
+            :,
+            :,
+            row : row + stride[0] * (height - 1) + 1 : stride[0],
+            column : column + stride[1] * (width - 1) + 1 : stride[1],
+        ]
+        if groups == channels == outputs:
+            total += moved * weight[:, :, row, column, None]
+        else:
+            pixels = moved.reshape(count, groups, channels // groups, height * width)
+            total += (matrices[..., row, column] @ pixels).reshape(total.shape)
+    return total + bias[:, None, None]
+
+
+def instance_norm(images: Floats, epsilon: float) -> Floats:
+    """Each channel of each image less its mean, over the root of its variance plus epsilon."""
+    mean = images.mean(axis=(2, 3), keepdims=True)
+    variance = images.var(axis=(2, 3), keepdims=True)
+    normalised: Floats = (images - mean) / np.sqrt(variance + np.float32(epsilon))
+    return normalised
+
+
+def global_average_pool(images: Floats) -> Floats:
+    """(N, C, H, W) → (N, C, 1, 1), the mean of each channel."""
+    mean: Floats = images.mean(axis=(2, 3), keepdims=True)
+    return mean
+
+
+def dense(images: Floats, weight: Floats, bias: Floats) -> Floats:
+    """(N, C, H, W), weight (O, C·H·W), bias (O) → (N, O, 1, 1)."""
+    flat = images.reshape(len(images), -1)
+    return (flat @ weight.T + bias)[:, :, None, None]
+
+
+def activate(images: Floats, activation: Activation) -> Floats:
+    """The activation of every number: relu, or hard_swish, x · min(max(x + 3, 0), 6) / 6."""
+    if activation == "relu":
+        return np.maximum(images, 0)
+    if activation == "hard_swish":
+        return images * np.clip(images + 3, 0, 6) / np.float32(6)
+    return images
+
+
+def run_layer(layer: Layer, tensors: Mapping[str, Floats], *inputs: Floats) -> Floats:
+    """The output (N, C, H, W) of a layer, from the outputs of the layers that it reads."""
+    images = inputs[0]
+    if isinstance(layer, Convolution):
+        weight, bias = tensors[f"{layer.name}.weight"], tensors[f"{layer.name}.bias"]
+        output = convolution(images, weight, bias, layer.stride, layer.padding, layer.groups)
+        return activate(output, layer.activation)
+    if isinstance(layer, Dense):
+        weight, bias = tensors[f"{layer.name}.weight"], tensors[f"{layer.name}.bias"]
+        return activate(dense(images, weight, bias), layer.activation)
+    if isinstance(layer, Add):
+        return activate(images + inputs[1], layer.activation)
+    if isinstance(layer, InstanceNorm):
+        return instance_norm(images, layer.epsilon)
+    if isinstance(layer, GlobalAveragePool):
+        return global_average_pool(images)
+    raise TypeError(f"no arithmetic for {layer}")
+
+
+class PlainBackend:
+    """A network in NumPy; see ``npshapenet.model.Backend``. Threads may share it."""
+
+    name: Final = "numpy"
+
+    def __init__(
+        self, network: Network, tensors: Mapping[str, Floats], normalisation: Normalisation
+    ) -> None:
+        self.network = network
+        self.tensors = tensors
+        self.normalisation = normalisation
+
+    def warmup(self) -> None:
+        """Nothing: the first call is as fast as the next."""
+
+    def outputs(self, crops: Sequence[Gray]) -> Floats:
+        side = self.network.input_shape[1]
+        outputs = np.empty((len(crops), self.network.output_count), np.float32)
+        for index, crop in enumerate(crops):
+            image = network_input(crop, side, self.normalisation)
+            outputs[index] = self.run(image[None, None])[0]
+        return outputs
+
+    def run(self, images: Floats) -> Floats:
+        outputs = np.empty((len(images), self.network.output_count), np.float32)
+        last = self.network.layers[-1].name
+        # One image at a time: its layers stay in the cache, and a batch gives what single calls do.
+        for index, image in enumerate(images):
+            outputs[index] = self.layer_outputs(image)[last].ravel()
+        return outputs
+
+    def layer_outputs(self, image: Floats) -> dict[str, Floats]:
+        values = {INPUT: image[None]}
+        for layer in self.network.layers:
+            values[layer.name] = run_layer(
+                layer, self.tensors, *(values[source] for source in layer.inputs)
+            )
+        return {layer.name: values[layer.name][0] for layer in self.network.layers}

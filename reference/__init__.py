@@ -1,0 +1,1 @@
+"""From labelled photos to a weights file: data, shape model, training, evaluation, export."""

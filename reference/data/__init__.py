@@ -1,0 +1,1 @@
+"""Labelled photos, and the file of cut faces made of them."""

@@ -1,0 +1,84 @@
+"""Training data as numbered steps: the batch of a step depends on seed and number alone.
+
+So a run that goes on after an interruption sees the batches that it would have seen, however
+many workers prepare them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from reference.data.augment import Augmentation, Batch, augment
+from reference.data.dataset import Faces
+
+
+def gather(faces: Sequence[Faces]) -> Batch:
+    """All faces of several files as one batch on the CPU."""
+    return Batch(
+        torch.from_numpy(np.concatenate([part.crops for part in faces])),
+        torch.from_numpy(np.concatenate([part.landmarks for part in faces])),
+        torch.from_numpy(np.concatenate([part.photo_edges for part in faces])),
+    )
+
+
+def select(batch: Batch, indices: Tensor) -> Batch:
+    """The faces of a batch at the given indices."""
+    return Batch(batch.crops[indices], batch.landmarks[indices], batch.photo_edges[indices])
+
+
+class Steps(Dataset[tuple[Tensor, Tensor]]):
+    """Step number → augmented images (N, 1, side, side) and landmarks (N, L, 2).
+
+    ``weights`` says how often each face is drawn in an epoch; 0.5 is in every second one.
+    """
+
+    def __init__(
+        self,
+        faces: Batch,
+        weights: Tensor,
+        *,
+        side_px: int,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self.faces = faces
+        self.weights = weights
+        self.side_px = side_px
+        self.batch_size = min(batch_size, len(faces.crops))
+        self.augmentation = augmentation
+        self.seed = seed
+        self.steps_per_epoch = max(1, int(weights.sum()) // self.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = self._order(epoch)
+        start = place * self.batch_size
+        indices = order[torch.arange(start, start + self.batch_size) % len(order)]
+        # An odd factor keeps the seeds of steps and of epochs apart.
+        generator = torch.Generator().manual_seed((self.seed << 32) + 2 * step + 1)
+        return augment(select(self.faces, indices), self.side_px, self.augmentation, generator)
+
+    def _order(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed((self.seed << 32) + 2 * epoch)
+        counts = torch.floor(
+            self.weights + torch.rand(len(self.weights), generator=generator)
+        ).long()
+        drawn = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        return drawn[torch.randperm(len(drawn), generator=generator)]
+
+
+def loader(steps: Steps, first: int, end: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    """The batches of steps first to end − 1, prepared ahead by worker processes."""
+    return DataLoader(
+        steps,
+        batch_size=None,
+        sampler=range(first, end),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )

@@ -1,0 +1,138 @@
+"""Showing labelled faces to systems, and keeping what they found beside what is true.
+
+Sizes: N faces of a set, M of them on which a system found something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from reference import metrics
+from reference.data.labels import LabelError, LabelledFace, read_labels
+from reference.metrics import Figures
+from reference.systems import System
+from reference.views import View, open_view
+
+Floats = NDArray[np.float64]
+
+#: Another way of showing a face, from the usual one and the face's place in its set.
+Change = Callable[[View, int], View]
+
+
+def unchanged(view: View, place: int) -> View:
+    """Show a face as it is labelled."""
+    return view
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A face for which there is no figure, and why."""
+
+    face: str
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one system found on the faces of one set.
+
+    ``places`` (M,) are the places of the faces in the set, in order; ``predictions`` and
+    ``truth`` (M, 68, 2) their landmarks; ``failures`` has the N − M other faces.
+    """
+
+    places: NDArray[np.intp]
+    predictions: Floats
+    truth: Floats
+    failures: Sequence[Failure]
+
+    def nme_percent(self) -> Floats:
+        """The error of each face found (M,), in percent of the inter-ocular distance."""
+        return metrics.interocular_nme_percent(self.predictions, self.truth)
+
+    def figures(self) -> Figures | None:
+        """The figures over the faces found; None where there is none."""
+        return metrics.summarise(self.predictions, self.truth) if len(self.places) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Systems on one set of labels: a result for each system, by its name.
+
+    ``faces`` (N) are those that could be shown to the systems, as ``change`` shows them;
+    ``skipped`` are the labels that couldn't be.
+    """
+
+    name: str
+    labels: Path
+    faces: Sequence[LabelledFace]
+    skipped: Sequence[Failure]
+    results: Mapping[str, Result]
+    change: Change
+
+    def view(self, place: int) -> View:
+        """Open a face again, as it was shown; LabelError where its photo is gone by now."""
+        return self.change(open_view(self.faces[place]), place)
+
+
+def evaluate(
+    systems: Sequence[System],
+    labels: Path,
+    name: str,
+    change: Change = unchanged,
+    progress: bool = False,
+) -> Evaluation:
+    """Show each labelled face to each system, each photo opened once.
+
+    A label that can't be evaluated, and a face with which a system can't work (it raises
+    ValueError, or finds what isn't finite), is kept by name and left out of the figures.
+    LabelError where the labels can't be read at all.
+    """
+    entries = list(read_labels(labels))
+    faces: list[LabelledFace] = []
+    truth: list[Floats] = []
+    skipped: list[Failure] = []
+    found: dict[str, list[Floats | Failure]] = {system.name: [] for system in systems}
+    # None: a bar where someone can see it, none in a log.
+    shown = tqdm(entries, name, unit="face", disable=None if progress else True, leave=False)
+    for entry in shown:
+        try:
+            if isinstance(entry, LabelError):
+                raise entry
+            view = change(open_view(entry), len(faces))
+        except LabelError as error:
+            skipped.append(Failure(error.image, error.kind, error.detail))
+            continue
+        faces.append(entry)
+        truth.append(view.landmarks)
+        for system in systems:
+            found[system.name].append(_landmarks_or_failure(system, view, entry.name))
+    results = {system: _result(outcomes, truth) for system, outcomes in found.items()}
+    return Evaluation(name, labels, faces, skipped, results, change)
+
+
+def _landmarks_or_failure(system: System, view: View, face: str) -> Floats | Failure:
+    try:
+        landmarks = system(view.photo, view.box)
+    except ValueError as error:
+        return Failure(face, "refused", str(error))
+    if landmarks.shape != view.landmarks.shape or not np.isfinite(landmarks).all():
+        return Failure(face, "not landmarks", f"{landmarks.shape}, not all of them finite")
+    return landmarks
+
+
+def _result(outcomes: Sequence[Floats | Failure], truth: Sequence[Floats]) -> Result:
+    found = {p: item for p, item in enumerate(outcomes) if not isinstance(item, Failure)}
+    shape = (len(found), metrics.LANDMARKS, 2)
+    return Result(
+        places=np.array(list(found), np.intp),
+        predictions=np.array(list(found.values()), np.float64).reshape(shape),
+        truth=np.array([truth[place] for place in found], np.float64).reshape(shape),
+        failures=[item for item in outcomes if isinstance(item, Failure)],
+    )

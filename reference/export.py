@@ -1,0 +1,190 @@
+"""From a checkpoint to a weights file: python -m reference.export CHECKPOINT --out WEIGHTS."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from npshapenet import network as network_module
+from npshapenet.plain import PlainBackend
+from npshapenet.shape import ShapeModel, split_outputs
+from npshapenet.weights import Normalisation, Storage, Weights, read, write
+from reference.checkpoint import Checkpoint, CheckpointError, load
+from reference.networks.graph import GraphError, describe
+from reference.networks.run_graph import run_graph
+from reference.recipe import to_values
+
+#: Parity on random inputs, in the network's coordinates: 0.01 and 0.05 pixel of its crop.
+TOLERANCE_PX = {"compact": 0.01, "original": 0.05}
+CHECKED_IMAGES = 8
+#: Folding is exact but for float64's rounding.
+FOLDING_TOLERANCE = 1e-9
+
+
+class ExportError(ValueError):
+    """A checkpoint that can't be exported, or an export that gives other landmarks."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 on success, 1 on failure."""
+    options = _parser().parse_args(arguments)
+    try:
+        checkpoint = load(options.checkpoint)
+        provenance = _provenance(checkpoint, options)
+        folding = folding_difference(checkpoint)
+        if not folding <= FOLDING_TOLERANCE:
+            raise ExportError(f"folding changes the parameters by {folding:.3g} of the largest")
+        weights = to_weights(checkpoint, options.storage, provenance)
+        difference_px = export(weights, checkpoint.recipe.network.extractor, options.out)
+    except (CheckpointError, GraphError, ExportError, OSError) as error:
+        print(f"reference.export: {error}", file=sys.stderr)
+        return 1
+    size = options.out.stat().st_size
+    count = weights.network.multiply_adds()
+    print(f"{options.out}: {size / 1024:.0f} KiB, {count / 1e6:.2f} million multiply-adds")
+    print(f"read back; largest difference from PyTorch {difference_px:.2g} px of the crop")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m reference.export",
+        description="Write the averaged weights of a checkpoint as a weights file, batch norm "
+        "folded, and check that it gives PyTorch's landmarks on random inputs.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of a run folder")
+    parser.add_argument("--out", type=Path, required=True, help="the weights file (.npz)")
+    parser.add_argument(
+        "--storage", choices=("float16", "float32"), default="float16", help="default float16"
+    )
+    parser.add_argument(
+        "--terms", default="not stated", help="under which terms the weights may be used"
+    )
+    parser.add_argument(
+        "--figures", type=Path, help="metrics.json of reference.evaluate, kept in the metadata"
+    )
+    return parser
+
+
+def to_weights(checkpoint: Checkpoint, storage: Storage, provenance: dict[str, Any]) -> Weights:
+    """The weights file's content for a checkpoint: folded and rounded to what is stored."""
+    side_px = checkpoint.recipe.network.side_px
+    graph, tensors = describe(checkpoint.network(), side_px)
+    shape_model = checkpoint.shape_model
+    return Weights(
+        network=network_module.from_json(graph),
+        tensors={name: _rounded(tensor, storage) for name, tensor in tensors.items()},
+        shape_model=ShapeModel(
+            _rounded(shape_model["mean"].numpy(), storage),
+            _rounded(shape_model["components"].numpy(), storage),
+        ),
+        normalisation=Normalisation(scale=1.0, offset=0.0),
+        crop_factor=checkpoint.crop_factor,
+        markup="ibug68" if len(shape_model["mean"]) == 68 else f"points{len(shape_model['mean'])}",
+        provenance=provenance,
+        storage=storage,
+    )
+
+
+def export(weights: Weights, extractor: str, path: Path) -> float:
+    """Check a weights file's content through a file, then write it; returns pixels.
+
+    The file is read back and the NumPy backend's landmarks on random images are held against
+    PyTorch's for the stored tensors. The largest difference in pixels of the network's crop is
+    returned; ExportError where it is above TOLERANCE_PX, and nothing is written then.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        trial = Path(folder) / path.name
+        write(trial, weights)
+        stored = read(trial)
+        difference_px = largest_difference_px(stored)
+        if not difference_px <= TOLERANCE_PX[extractor]:
+            raise ExportError(
+                f"{path}: landmarks differ from PyTorch's by {difference_px:.3g} px of the crop; "
+                f"accepted are {TOLERANCE_PX[extractor]} px"
+            )
+        trial.replace(path)
+    return difference_px
+
+
+def largest_difference_px(weights: Weights) -> float:
+    """The largest distance of a coordinate from PyTorch's, over random images."""
+    _, height, width = weights.network.input_shape
+    shape = (CHECKED_IMAGES, 1, height, width)
+    images = np.random.default_rng(0).random(shape, dtype=np.float32)
+    backend = PlainBackend(weights.network, weights.tensors, weights.normalisation)
+    ours = split_outputs(backend.run(images), weights.shape_model).landmarks(width)
+    graph = network_module.to_json(weights.network)
+    tensors = {name: torch.from_numpy(np.array(t)) for name, t in weights.tensors.items()}
+    layers = run_graph(graph, tensors, torch.from_numpy(images))
+    outputs = layers[graph["layers"][-1]["name"]].flatten(1).numpy()
+    theirs = split_outputs(outputs, weights.shape_model).landmarks(width)
+    return float(np.abs(ours - theirs).max())
+
+
+def folding_difference(checkpoint: Checkpoint) -> float:
+    """How far the folded graph is from the network that was trained, in float64.
+
+    The largest difference of a parameter over the largest parameter, on random images.
+    """
+    side_px = checkpoint.recipe.network.side_px
+    network = checkpoint.network()
+    graph, tensors = describe(network, side_px)
+    images = torch.rand((2, 1, side_px, side_px), dtype=torch.float64)
+    doubles = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+    folded = run_graph(graph, doubles, images)[graph["layers"][-1]["name"]].flatten(1)
+    with torch.inference_mode():
+        trained = network.double().outputs(images)
+    return float((folded - trained).abs().max() / trained.abs().max())
+
+
+def _rounded(values: np.ndarray[Any, Any], storage: str) -> np.ndarray[Any, Any]:
+    """Values as they are after storing: rounded to the storage type, held in float32."""
+    rounded = values.astype(storage)
+    if not np.isfinite(rounded).all():
+        raise ExportError(f"a tensor holds values that {storage} can't; try --storage float32")
+    return rounded.astype(np.float32)
+
+
+def _provenance(checkpoint: Checkpoint, options: argparse.Namespace) -> dict[str, Any]:
+    provenance = {
+        "recipe": to_values(checkpoint.recipe),
+        "data": [dict(entry) for entry in checkpoint.data],
+        "steps": checkpoint.step,
+        "held_out_nme_percent": checkpoint.best_percent,
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "terms": options.terms,
+    }
+    if options.figures is not None:
+        provenance["figures"] = json.loads(options.figures.read_text(encoding="utf-8"))
+    return provenance
+
+
+def _commit() -> str:
+    """The checkout's commit, or "unknown" outside a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

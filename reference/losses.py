@@ -1,0 +1,32 @@
+"""Losses on landmarks, normalised by the size of the face."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def face_sizes(landmarks: Tensor) -> Tensor:
+    """The square root of the area (N) of the landmarks' bounds (N, L, 2).
+
+    Unlike the distance of the eyes it doesn't shrink when the head turns.
+    """
+    extents = landmarks.amax(dim=1) - landmarks.amin(dim=1)
+    return extents.prod(dim=1).sqrt()
+
+
+def wing_loss(
+    prediction: Tensor, truth: Tensor, width: float = 0.1, curvature: float = 0.02
+) -> Tensor:
+    """The mean wing loss of the points' distances in face sizes; landmarks (N, L, 2).
+
+    Logarithmic up to ``width``, so that small errors count, and linear beyond, so that a few
+    bad labels don't rule: Feng et al., Wing Loss, arXiv 1711.06753, equation 5.
+    """
+    distances = torch.linalg.vector_norm(prediction - truth, dim=-1)
+    distances = distances / face_sizes(truth)[:, None]
+    logarithmic = width * torch.log1p(distances / curvature)
+    shift = width - width * math.log1p(width / curvature)
+    return torch.where(distances < width, logarithmic, distances - shift).mean()

@@ -1,0 +1,1 @@
+"""The networks in PyTorch: feature extractors, and the shape and transform layers."""

@@ -1,0 +1,184 @@
+"""A trained network as the layer graph and tensors of a weights file, batch norm folded.
+
+The graph is written as the JSON that ``npshapenet.network.from_json`` reads.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from reference.networks.blocks import ConvolutionBlock, InvertedResidual, SeparableBlock
+from reference.networks.compact import CompactExtractor
+from reference.networks.original import OriginalExtractor
+from reference.networks.shapenet import ShapeNet
+
+INPUT = "input"
+Doubles = NDArray[np.float64]
+
+
+class GraphError(ValueError):
+    """A module that no layer of the weights file can stand for."""
+
+
+@dataclass
+class Graph:
+    """Layers and their tensors, in float64 until they are stored."""
+
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    tensors: dict[str, Doubles] = field(default_factory=dict)
+
+    def add(self, layer_type: str, name: str, source: str, **fields: Any) -> str:
+        """Append a layer and return its name."""
+        self.layers.append({"type": layer_type, "name": name, "input": source, **fields})
+        return name
+
+    def add_convolution(
+        self,
+        name: str,
+        source: str,
+        convolution: nn.Conv2d,
+        activation: str,
+        weight: Doubles,
+        bias: Doubles,
+    ) -> str:
+        """Append a convolution with the sizes of a PyTorch one and tensors of its own."""
+        if convolution.dilation != (1, 1) or convolution.padding_mode != "zeros":
+            raise GraphError(f"layer {name}: only undilated convolutions padded with zeros")
+        assert not isinstance(convolution.padding, str)
+        self.tensors[f"{name}.weight"] = weight
+        self.tensors[f"{name}.bias"] = bias
+        return self.add(
+            "Convolution",
+            name,
+            source,
+            out_channels=convolution.out_channels,
+            kernel=list(convolution.kernel_size),
+            stride=list(convolution.stride),
+            padding=list(convolution.padding),
+            groups=convolution.groups,
+            activation=activation,
+        )
+
+
+def describe(network: ShapeNet, side_px: int) -> tuple[dict[str, Any], dict[str, Doubles]]:
+    """The graph as JSON and its tensors (float64) that give ``network.outputs``."""
+    graph = Graph()
+    emit(network.extractor, graph, "", INPUT)
+    last = graph.layers[-1]["name"]
+    scales, offsets = _doubles(network.parameter_scales), _doubles(network.parameter_offsets)
+    weight, bias = graph.tensors[f"{last}.weight"], graph.tensors[f"{last}.bias"]
+    graph.tensors[f"{last}.weight"] = weight * scales.reshape(-1, *[1] * (weight.ndim - 1))
+    graph.tensors[f"{last}.bias"] = bias * scales + offsets
+    return {"input_shape": [1, side_px, side_px], "layers": graph.layers}, graph.tensors
+
+
+@functools.singledispatch
+def emit(module: nn.Module, graph: Graph, name: str, source: str) -> str:
+    """Append the layers of a module that reads ``source``; return the name of its output."""
+    raise GraphError(f"{type(module).__name__} has no layer in the weights file")
+
+
+@emit.register
+def _(module: ConvolutionBlock, graph: Graph, name: str, source: str) -> str:
+    weight, bias = _with_norm(module.convolution, module.norm)
+    activation = _activation_name(module.activation)
+    return graph.add_convolution(name, source, module.convolution, activation, weight, bias)
+
+
+@emit.register
+def _(module: SeparableBlock, graph: Graph, name: str, source: str) -> str:
+    deep = emit(module.depthwise, graph, f"{name}_depthwise", source)
+    return emit(module.pointwise, graph, f"{name}_pointwise", deep)
+
+
+@emit.register
+def _(module: InvertedResidual, graph: Graph, name: str, source: str) -> str:
+    wide = emit(module.widen, graph, f"{name}_widen", source)
+    deep = emit(module.depthwise, graph, f"{name}_depthwise", wide)
+    narrow = emit(module.narrow, graph, f"{name}_narrow", deep)
+    if not module.has_residual:
+        return narrow
+    return graph.add("Add", f"{name}_add", narrow, other=source, activation="none")
+
+
+@emit.register
+def _(module: CompactExtractor, graph: Graph, name: str, source: str) -> str:
+    for index, block in enumerate(module.blocks, start=1):
+        source = emit(block, graph, f"block_{index}", source)
+    source = emit(module.collapse, graph, "collapse", source)
+    if isinstance(module.hidden, ConvolutionBlock):
+        source = emit(module.hidden, graph, "hidden", source)
+    return emit(module.dense, graph, "dense", source)
+
+
+@emit.register
+def _(module: nn.Linear, graph: Graph, name: str, source: str) -> str:
+    graph.tensors[f"{name}.weight"] = _doubles(module.weight)
+    graph.tensors[f"{name}.bias"] = _doubles(module.bias)
+    return graph.add("Dense", name, source, out_features=module.out_features, activation="none")
+
+
+@emit.register
+def _(module: OriginalExtractor, graph: Graph, name: str, source: str) -> str:
+    """Convolution, ReLU, norm; a batch norm is folded into the convolution that follows it.
+
+    That is exact because none of these convolutions is padded.
+    """
+    stages = dict(module.stages.named_children())
+    pending: nn.BatchNorm2d | None = None
+    for stage, child in stages.items():
+        if isinstance(child, nn.Conv2d):
+            weight, bias = _behind_norm(child, pending)
+            pending = None
+            activation = "relu" if f"{stage}_relu" in stages else "none"
+            source = graph.add_convolution(stage, source, child, activation, weight, bias)
+        elif isinstance(child, nn.BatchNorm2d):
+            pending = child
+        elif isinstance(child, nn.InstanceNorm2d):
+            source = graph.add("InstanceNorm", stage, source, epsilon=child.eps)
+        elif not isinstance(child, nn.ReLU):
+            raise GraphError(f"{type(child).__name__} has no layer in the weights file")
+    return source
+
+
+def _with_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Doubles, Doubles]:
+    """The weight and bias of a convolution with the batch norm that follows it."""
+    scale, shift = _scale_and_shift(norm)
+    return _doubles(convolution.weight) * scale[:, None, None, None], shift
+
+
+def _behind_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Doubles, Doubles]:
+    """The weight and bias of an unpadded convolution with the batch norm before it."""
+    assert convolution.bias is not None
+    weight, bias = _doubles(convolution.weight), _doubles(convolution.bias)
+    if norm is None:
+        return weight, bias
+    scale, shift = _scale_and_shift(norm)
+    bias = bias + np.einsum("oihw,i->o", weight, shift)
+    return weight * scale[None, :, None, None], bias
+
+
+def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Doubles, Doubles]:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = _doubles(norm.weight) / np.sqrt(_doubles(norm.running_var) + norm.eps)
+    return scale, _doubles(norm.bias) - _doubles(norm.running_mean) * scale
+
+
+def _activation_name(module: nn.Module) -> str:
+    names: dict[type[nn.Module], str] = {
+        nn.Identity: "none",
+        nn.ReLU: "relu",
+        nn.Hardswish: "hard_swish",
+    }
+    return names[type(module)]
+
+
+def _doubles(tensor: Tensor) -> Doubles:
+    return tensor.detach().cpu().double().numpy()

@@ -1,0 +1,63 @@
+"""A weights file's layer graph run by PyTorch: the other side of every parity check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda values: values,
+    "relu": functional.relu,
+    "hard_swish": functional.hardswish,
+}
+
+
+def run_graph(
+    graph: Mapping[str, Any], tensors: Mapping[str, Tensor], images: Tensor
+) -> dict[str, Tensor]:
+    """The output (N, C, H, W) of every layer, by name, for images (N, 1, H, W).
+
+    ``graph`` is the JSON of ``npshapenet.network.to_json``. Precision and device are those of
+    the tensors and images.
+    """
+    outputs = {"input": images}
+    with torch.inference_mode():
+        for layer in graph["layers"]:
+            outputs[layer["name"]] = _run_layer(layer, tensors, outputs)
+    del outputs["input"]
+    return outputs
+
+
+def _run_layer(
+    layer: Mapping[str, Any], tensors: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
+) -> Tensor:
+    name, source = layer["name"], outputs[layer["input"]]
+    activate = ACTIVATIONS[layer.get("activation", "none")]
+    if layer["type"] == "Convolution":
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        return activate(
+            functional.conv2d(
+                source,
+                weight,
+                bias,
+                stride=tuple(layer["stride"]),
+                padding=tuple(layer["padding"]),
+                groups=layer["groups"],
+            )
+        )
+    if layer["type"] == "Dense":
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        return activate(functional.linear(source.flatten(1), weight, bias))[:, :, None, None]
+    if layer["type"] == "Add":
+        return activate(source + outputs[layer["other"]])
+    if layer["type"] == "InstanceNorm":
+        # PyTorch's own refuses maps of one pixel, whose norm is 0.
+        variance, mean = torch.var_mean(source, dim=(2, 3), correction=0, keepdim=True)
+        return (source - mean) / torch.sqrt(variance + layer["epsilon"])
+    if layer["type"] == "GlobalAveragePool":
+        return source.mean(dim=(2, 3), keepdim=True)
+    raise ValueError(f"layer {name}: unknown type {layer['type']}")

@@ -1,0 +1,132 @@
+"""The settings of a training run, read from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reference.data.augment import Augmentation
+
+
+class RecipeError(ValueError):
+    """A recipe that can't be used; the message names the file and the key."""
+
+
+@dataclass(frozen=True)
+class ShapeModelSettings:
+    """``components`` (K) or ``variance_kept``, and the alignment before PCA."""
+
+    components: int | None = None
+    variance_kept: float | None = None
+    alignment: str = "similarity"
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """``extractor`` is compact or original; the rest but ``norm`` is the compact one's."""
+
+    extractor: str = "compact"
+    side_px: int = 112
+    activation: str = "relu"
+    end_channels: int = 0
+    norm: str = "instance"
+    blocks: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long and how fast: rates are those of AdamW, decay that of the averaged weights."""
+
+    epochs: int = 100
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warm_up_epochs: float = 2.0
+    average_decay: float = 0.999
+    loss_width: float = 0.1
+    loss_curvature: float = 0.02
+    gradient_norm_max: float = 5.0
+    held_out: int = 100
+    validate_every_epochs: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a run, but for its data and its folder."""
+
+    name: str
+    shape_model: ShapeModelSettings = field(default_factory=ShapeModelSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+SECTIONS = {
+    "shape_model": ShapeModelSettings,
+    "network": NetworkSettings,
+    "training": TrainingSettings,
+    "augmentation": Augmentation,
+}
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a TOML recipe; RecipeError names what is unknown or of the wrong type."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: not a recipe in TOML: {error}") from None
+    values.setdefault("name", path.stem)
+    try:
+        return from_values(values)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def from_values(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values, as TOML or a checkpoint holds them."""
+    if unknown := set(values) - set(SECTIONS) - {"name"}:
+        raise RecipeError(f"unknown: {', '.join(sorted(unknown))}")
+    sections = {
+        section: _settings(section, settings_type, values.get(section, {}))
+        for section, settings_type in SECTIONS.items()
+    }
+    return Recipe(name=str(values["name"]), **sections)
+
+
+def to_values(recipe: Recipe) -> dict[str, Any]:
+    """Plain values, for a checkpoint or a settings file; None is left out."""
+    values = dataclasses.asdict(recipe)
+    values["network"]["blocks"] = [dict(block) for block in recipe.network.blocks]
+    for section in SECTIONS:
+        values[section] = {k: v for k, v in values[section].items() if v is not None}
+    return values
+
+
+def _settings(section: str, settings_type: Any, values: Mapping[str, Any]) -> Any:
+    fields = {item.name: item for item in dataclasses.fields(settings_type)}
+    if unknown := set(values) - set(fields):
+        raise RecipeError(
+            f"[{section}] has {', '.join(sorted(fields))}, not {', '.join(sorted(unknown))}"
+        )
+    return settings_type(
+        **{key: _value(f"[{section}] {key}", fields[key], value) for key, value in values.items()}
+    )
+
+
+def _value(where: str, item: Any, value: Any) -> Any:
+    annotation = str(item.type)
+    if annotation.startswith("tuple"):
+        if not isinstance(value, list | tuple):
+            raise RecipeError(f"{where} must be a list of tables, not {value!r}")
+        return tuple(dict(entry) for entry in value)
+    if annotation.startswith("float") and isinstance(value, int | float):
+        return float(value)
+    accepted = int if annotation.startswith("int") else str
+    if not isinstance(value, accepted) or isinstance(value, bool):
+        raise RecipeError(f"{where} must be of type {annotation}, not {value!r}")
+    return value

@@ -1,0 +1,208 @@
+"""Fitting a shape model: alignment of the training shapes, then PCA.
+
+Sizes: N shapes of L landmarks, K components. Coordinates are x right, y down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+Alignment = Literal["none", "rotation", "similarity"]
+Floats = NDArray[np.float64]
+
+RIGHT_EYE_CORNERS = (36, 39)
+LEFT_EYE_CORNERS = (42, 45)
+OUTER_EYE_CORNERS = (36, 45)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedShapeModel:
+    """A linear shape model with what is known of its fit.
+
+    ``mean`` (L, 2); ``components`` (K, L, 2), unit eigenvectors times the standard deviation
+    of their scores; ``variance_kept`` is the share of the aligned shapes' variance that the K
+    components explain; ``parameter_means`` and ``parameter_deviations`` (K + 4) are those of
+    the training shapes' parameters: K scores, scale, angle in radians, translation x, y.
+    """
+
+    mean: Floats
+    components: Floats
+    variance_kept: float
+    parameter_means: Floats
+    parameter_deviations: Floats
+
+
+def fit(
+    landmarks: NDArray[np.floating],
+    *,
+    components: int | None = None,
+    variance_kept: float | None = None,
+    alignment: Alignment = "similarity",
+) -> FittedShapeModel:
+    """Fit a shape model to landmarks (N, L, 2), by count or by share of variance.
+
+    Exactly one of ``components`` (1 to min(N − 1, 2L)) and ``variance_kept`` (0 to 1) is
+    given. ValueError says which argument is off.
+    """
+    shapes = np.asarray(landmarks, np.float64)
+    if shapes.ndim != 3 or shapes.shape[-1] != 2 or not np.isfinite(shapes).all():
+        raise ValueError(f"landmarks must be finite and (N, L, 2), not {shapes.shape}")
+    if (components is None) == (variance_kept is None):
+        raise ValueError("give either components or variance_kept")
+    aligned = align(shapes, alignment)
+    mean = aligned.mean(axis=0)
+    deviations = (aligned - mean).reshape(len(shapes), -1)
+    _, singular_values, eigenvectors = scipy.linalg.svd(deviations, full_matrices=False)
+    variances = singular_values**2
+    shares = np.cumsum(variances) / variances.sum()
+    count = _component_count(components, variance_kept, shares, limit=len(shapes) - 1)
+    score_deviations = singular_values[:count] / np.sqrt(len(shapes) - 1)
+    scaled = (score_deviations[:, None] * eigenvectors[:count]).reshape(count, *mean.shape)
+    parameters = fit_parameters(mean, scaled, shapes)
+    return FittedShapeModel(
+        mean=mean,
+        components=scaled,
+        variance_kept=float(shares[count - 1]),
+        parameter_means=parameters.mean(axis=0),
+        parameter_deviations=parameters.std(axis=0),
+    )
+
+
+def _component_count(
+    components: int | None, variance_kept: float | None, shares: Floats, limit: int
+) -> int:
+    limit = min(limit, len(shares))
+    if variance_kept is not None:
+        if not 0 < variance_kept <= 1:
+            raise ValueError(f"variance_kept must be above 0 and at most 1, not {variance_kept}")
+        # Rounding may leave the last share a hair under 1.
+        return min(int(np.searchsorted(shares, variance_kept - 1e-12)) + 1, limit)
+    assert components is not None
+    if not 1 <= components <= limit:
+        raise ValueError(f"components must be 1 to {limit} for these shapes, not {components}")
+    return components
+
+
+def align(shapes: Floats, alignment: Alignment) -> Floats:
+    """Shapes (N, L, 2) aligned for PCA, centred as a whole on the origin.
+
+    ``none``: moved together, each keeps its place, size and tilt in the crop. ``rotation``:
+    each centred and turned so that its eyes are level (ShapeNet, arXiv 1902.03459, section
+    2.1). ``similarity``: generalised Procrustes, each also scaled to fit the common mean.
+    """
+    if alignment == "none":
+        moved: Floats = shapes - shapes.mean(axis=(0, 1))
+        return moved
+    if alignment == "rotation":
+        return _eyes_levelled(shapes)
+    if alignment == "similarity":
+        return _generalised_procrustes(shapes)
+    raise ValueError(f"alignment must be none, rotation or similarity, not {alignment!r}")
+
+
+def eye_angles_rad(shapes: Floats) -> Floats:
+    """The tilt (N) of the line from the centre of the right eye to that of the left.
+
+    Clockwise on the screen; 0 where the face is upright, since the subject's right eye is at
+    the left of the picture.
+    """
+    right = shapes[:, RIGHT_EYE_CORNERS].mean(axis=1)
+    left = shapes[:, LEFT_EYE_CORNERS].mean(axis=1)
+    x, y = (left - right).T
+    angles: Floats = np.arctan2(y, x)
+    return angles
+
+
+def _eyes_levelled(shapes: Floats) -> Floats:
+    angles = eye_angles_rad(shapes)
+    turned = _as_complex(shapes) * np.exp(-1j * angles)[:, None]
+    return _as_points(turned - turned.mean(axis=1, keepdims=True))
+
+
+def _generalised_procrustes(shapes: Floats, iterations: int = 20) -> Floats:
+    """Each shape turned, scaled and moved onto the mean of all, until that stands still.
+
+    In the complex plane the best similarity onto a mean is one complex factor (Gower,
+    Generalized Procrustes analysis, 1975). The mean has eyes level and unit root mean square
+    distance from its centre.
+    """
+    centred = _as_complex(shapes)
+    centred = centred - centred.mean(axis=1, keepdims=True)
+    mean = centred.mean(axis=0)
+    for _ in range(iterations):
+        mean = mean * np.exp(-1j * eye_angles_rad(_as_points(mean[None])))
+        mean = mean / np.sqrt(np.mean(np.abs(mean) ** 2))
+        factors = (centred.conj() @ mean) / np.sum(np.abs(centred) ** 2, axis=1)
+        mean = (factors[:, None] * centred).mean(axis=0)
+    return _as_points(factors[:, None] * centred)
+
+
+def fit_parameters(
+    mean: Floats, components: Floats, landmarks: NDArray[np.floating], iterations: int = 10
+) -> Floats:
+    """The parameters (N, K + 4) that bring a shape model closest to landmarks (N, L, 2).
+
+    Least squares, in turns: the similarity that takes the present shape onto the landmarks,
+    then the scores of the landmarks taken back.
+    """
+    targets = _as_complex(np.asarray(landmarks, np.float64))
+    basis = components.reshape(len(components), -1)
+    projection = np.linalg.pinv(basis)
+    scores = np.zeros((len(targets), len(basis)))
+    for _ in range(iterations):
+        shapes = _as_complex(mean + (scores @ basis).reshape(len(targets), *mean.shape))
+        factor, translation = _best_similarity(shapes, targets)
+        taken_back = _as_points((targets - translation[:, None]) / factor[:, None])
+        scores = (taken_back - mean).reshape(len(targets), -1) @ projection
+    return np.column_stack(
+        [scores, np.abs(factor), np.angle(factor), translation.real, translation.imag]
+    )
+
+
+def reconstruct(mean: Floats, components: Floats, parameters: Floats) -> Floats:
+    """Landmarks (N, L, 2) of parameters (N, K + 4)."""
+    count = len(components)
+    shapes = mean + np.tensordot(parameters[:, :count], components, axes=1)
+    factor = parameters[:, count] * np.exp(1j * parameters[:, count + 1])
+    translation = parameters[:, count + 2] + 1j * parameters[:, count + 3]
+    return _as_points(factor[:, None] * _as_complex(shapes) + translation[:, None])
+
+
+def truncation_floor_percent(model: FittedShapeModel, landmarks: NDArray[np.floating]) -> float:
+    """The mean inter-ocular NME, in percent, that the model leaves even with the best scores."""
+    parameters = fit_parameters(model.mean, model.components, landmarks)
+    distances = np.linalg.norm(
+        reconstruct(model.mean, model.components, parameters) - landmarks, axis=-1
+    )
+    right, left = (landmarks[:, corner] for corner in OUTER_EYE_CORNERS)
+    return float(100 * np.mean(distances.mean(axis=1) / np.linalg.norm(left - right, axis=-1)))
+
+
+def _best_similarity(
+    shapes: NDArray[np.complex128], targets: NDArray[np.complex128]
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    shape_means, target_means = shapes.mean(axis=1), targets.mean(axis=1)
+    centred = shapes - shape_means[:, None]
+    factor = np.sum(centred.conj() * targets, axis=1) / np.sum(np.abs(centred) ** 2, axis=1)
+    return factor, target_means - factor * shape_means
+
+
+def _as_complex(points: Floats) -> NDArray[np.complex128]:
+    return points[..., 0] + 1j * points[..., 1]
+
+
+def _as_points(values: NDArray[np.complex128]) -> Floats:
+    return np.stack([values.real, values.imag], axis=-1)
+
+
+def modes(model: FittedShapeModel, count: int, deviations: Sequence[float]) -> Floats:
+    """The shapes (count, len(deviations), L, 2) of the first modes, one at a time."""
+    steps = np.asarray(deviations, np.float64)[None, :, None, None]
+    shapes: Floats = model.mean + steps * model.components[:count, None]
+    return shapes

@@ -1,0 +1,179 @@
+"""What can be evaluated: our checkpoints, our weights files, and dlib's predictor files.
+
+Each becomes a system: a callable that is given an upright photo and a box, and returns the
+landmarks. Photos are 8 bits a channel, of mode L or RGB; a box is left, top, right, bottom in
+pixels of the photo: edges, right and bottom exclusive; landmarks (68, 2) are in pixels of the
+photo too, the centre of its top-left pixel at (0, 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import npshapenet
+import npshapenet.image
+from npshapenet.model import BACKENDS
+from reference.data.face import LANDMARKS, Box
+
+if TYPE_CHECKING:
+    from npshapenet.model import BackendName
+    from reference.networks.shapenet import ShapeNet
+
+Floats = NDArray[np.float64]
+
+ACCEPTED: Final = (
+    "accepted: a checkpoint (.pt); a weights file (.npz) or the name of a bundled model, both "
+    "with :numpy or :numba behind it or not; a predictor file of dlib (.dat)"
+)
+_SUFFIXES: Final = (".pt", ".npz", ".dat")
+
+
+class UnusableSystem(ValueError):
+    """What was named can't be evaluated; the message names it and says why."""
+
+
+class System(Protocol):
+    """Finds the landmarks of one face in a photo; ValueError for a box it can't work with."""
+
+    @property
+    def name(self) -> str:
+        """What tables and plots call it."""
+
+    def __call__(self, photo: Image.Image, box: Box) -> Floats:
+        """The landmarks (68, 2) of the face in the box."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSystem:
+    """A weights file, run by npshapenet as its users run it."""
+
+    name: str
+    model: npshapenet.Model
+
+    def __call__(self, photo: Image.Image, box: Box) -> Floats:
+        crop = npshapenet.crop_face(photo, npshapenet.Box(*box), self.model)
+        return np.asarray(crop.to_photo(self.model.predict(crop)), np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointSystem:
+    """A checkpoint of reference.train, run by PyTorch on the crops that inference cuts."""
+
+    name: str
+    network: ShapeNet
+    side_px: int
+    crop_factor: float
+
+    def __call__(self, photo: Image.Image, box: Box) -> Floats:
+        import torch
+        from torch.nn import functional
+
+        crop = npshapenet.image.crop_face(photo, npshapenet.Box(*box), self.crop_factor)
+        square = torch.from_numpy(np.array(crop.gray, np.float32))[None, None] / 255
+        size = (self.side_px, self.side_px)
+        with torch.inference_mode():
+            image = functional.interpolate(square, size, mode="bilinear", antialias=True)
+            points = self.network(image)[0].double().numpy()
+        side = crop.gray.shape[0]
+        # The network's −1 and 1 are the crop's outer edges, half a pixel beyond the centres.
+        return np.asarray(crop.to_photo((points + 1) / 2 * side - 0.5), np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class DlibSystem:
+    """A shape predictor of dlib, run as its users run it: on the RGB photo, or on a gray one.
+
+    dlib's rectangle counts pixels, so that its right and bottom ones still belong to it; it and
+    the landmarks found are whole pixels.
+    """
+
+    name: str
+    predictor: Any
+
+    def __call__(self, photo: Image.Image, box: Box) -> Floats:
+        import dlib
+
+        left, top, right, bottom = (round(edge) for edge in box)
+        found = self.predictor(
+            np.asarray(photo), dlib.rectangle(left, top, right - 1, bottom - 1)
+        ).parts()
+        return np.array([(point.x, point.y) for point in found], np.float64)
+
+
+OpenSystem = ModelSystem | CheckpointSystem | DlibSystem
+
+
+def open_system(text: str, backend: BackendName | None = None) -> OpenSystem:
+    """Load what a command line names; ``backend`` is for weights files that don't name theirs.
+
+    UnusableSystem where the name says nothing, the file is missing or isn't what its suffix
+    says, or what it needs (PyTorch, dlib) isn't installed.
+    """
+    named, colon, chosen = text.rpartition(":")
+    own_backend = next((known for known in BACKENDS if colon and chosen == known), None)
+    if own_backend is None:
+        named = text
+    path = Path(named)
+    suffix = path.suffix.lower()
+    is_bundled = not suffix and path.name == named
+    if suffix not in _SUFFIXES and not is_bundled:
+        raise UnusableSystem(f"{text}: not known what that is; {ACCEPTED}")
+    if not is_bundled and not path.is_file():
+        raise UnusableSystem(f"{text}: no such file; {ACCEPTED}")
+    if is_bundled or suffix == ".npz":
+        return _open_model(named, own_backend or backend)
+    if own_backend:
+        raise UnusableSystem(f"{text}: only weights files have a choice of backends")
+    return _open_checkpoint(path) if suffix == ".pt" else _open_dlib(path)
+
+
+def _open_model(text: str, backend: BackendName | None) -> ModelSystem:
+    try:
+        model = npshapenet.load(text, backend=backend)
+    except (ValueError, OSError, ImportError) as error:
+        raise UnusableSystem(f"{text}: {error}; {ACCEPTED}") from None
+    _check_count(text, len(model.weights.shape_model.mean))
+    return ModelSystem(f"{Path(text).name}:{model.backend_name}", model)
+
+
+def _open_checkpoint(path: Path) -> CheckpointSystem:
+    try:
+        from reference import checkpoint
+    except ModuleNotFoundError as error:
+        raise UnusableSystem(f"{path}: checkpoints need PyTorch ({error})") from None
+    try:
+        loaded = checkpoint.load(path)
+    except checkpoint.CheckpointError as error:
+        raise UnusableSystem(str(error)) from None
+    network = loaded.network()
+    _check_count(str(path), len(network.shape_layer.mean))
+    side_px = loaded.recipe.network.side_px
+    return CheckpointSystem(path.name, network, side_px, loaded.crop_factor)
+
+
+def _open_dlib(path: Path) -> DlibSystem:
+    try:
+        import dlib
+    except ImportError:
+        raise UnusableSystem(
+            f"{path}: needs dlib, which isn't installed; pip install dlib-bin"
+        ) from None
+    try:
+        predictor = dlib.shape_predictor(str(path))
+        blank = np.zeros((64, 64), np.uint8)
+        count = predictor(blank, dlib.rectangle(0, 0, 63, 63)).num_parts
+    except RuntimeError as error:
+        raise UnusableSystem(f"{path}: not a shape predictor of dlib: {error}") from None
+    _check_count(str(path), count)
+    return DlibSystem(path.name, predictor)
+
+
+def _check_count(text: str, count: int) -> None:
+    if count != LANDMARKS:
+        raise UnusableSystem(f"{text}: finds {count} landmarks; evaluated are {LANDMARKS}")

@@ -1,0 +1,252 @@
+"""Train a network: python -m reference.train --recipe RECIPE --data FACES... --out FOLDER."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from reference import run_folder
+from reference.checkpoint import Checkpoint, CheckpointError, load, save
+from reference.data.dataset import Faces, FacesError, read_faces
+from reference.recipe import Recipe, RecipeError, read_recipe
+from reference.shape_model import FittedShapeModel, fit_parameters
+from reference.training import (
+    Progress,
+    Trainer,
+    TrainingData,
+    collect,
+    fit_shape_model,
+    overfit_settings,
+    shape_model_tensors,
+)
+
+OVERFIT_EPOCHS = 1500
+OVERFIT_GOAL_PERCENT = 0.5
+SAVE_EVERY_SECONDS = 60.0
+PREVIEW_FACES = 24
+
+
+class UsageError(ValueError):
+    """Arguments that don't fit together, or a run folder that isn't as it must be."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when trained to the end, 1 on failure, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return train(options)
+    except (UsageError, RecipeError, FacesError, CheckpointError) as error:
+        print(f"reference.train: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m reference.train",
+        description="Train a network on faces that reference.prepare has cut. The first file "
+        "gives the held-out faces. Interrupted by Ctrl-C or killed, the same command with "
+        "--resume goes on.",
+        epilog="example: python -m reference.train --recipe reference/recipes/fast.toml "
+        "--data 300w.npz aflw.npz:0.5 --out runs/fast",
+    )
+    parser.add_argument("--recipe", type=Path, required=True, help="settings in TOML")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="FACES[:WEIGHT]",
+        help="faces files; a weight says how often each face is seen in an epoch (default 1)",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--resume", action="store_true", help="go on where the run was")
+    parser.add_argument(
+        "--overfit",
+        type=int,
+        metavar="N",
+        help="train on the first N faces, unchanged, until they fit to under "
+        f"{OVERFIT_GOAL_PERCENT} %% NME",
+    )
+    parser.add_argument(
+        "--shape-model",
+        type=Path,
+        metavar="WEIGHTS",
+        help="take the shape model of a weights file instead of fitting one",
+    )
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="processes that prepare batches ahead (default 1); 0: none",
+    )
+    return parser
+
+
+def train(options: argparse.Namespace) -> int:
+    """Prepare a run from the command's options, then carry it out."""
+    recipe = read_recipe(options.recipe)
+    files = [_read_weighted(entry) for entry in options.data]
+    if options.overfit is not None:
+        files = [(name, _first(faces, options.overfit), 1.0) for name, faces, _ in files[:1]]
+        recipe = overfit_settings(recipe, options.overfit, options.epochs or OVERFIT_EPOCHS)
+    elif options.epochs is not None:
+        recipe = _with_epochs(recipe, options.epochs)
+    data = collect(files, recipe.training.held_out)
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _use_cores(device, options.workers)
+    resume = _checkpoint_to_resume(options, recipe)
+    if resume is not None:
+        shape_model: Mapping[str, Tensor] = resume.shape_model
+    else:
+        options.out.mkdir(parents=True, exist_ok=True)
+        fitted = _shape_model(options.shape_model, data, recipe)
+        run_folder.write_modes(options.out, fitted)
+        shape_model = shape_model_tensors(fitted)
+    run_folder.write_settings(options.out, recipe, data.description)
+    trainer = Trainer(
+        recipe, data, device, shape_model=shape_model, resume=resume, workers=options.workers
+    )
+    goal = OVERFIT_GOAL_PERCENT if options.overfit is not None else None
+    return _run(trainer, options.out, goal)
+
+
+def _run(trainer: Trainer, folder: Path, goal_percent: float | None) -> int:
+    images, truth = trainer.held_out_images()
+    images, truth = images[:PREVIEW_FACES], truth[:PREVIEW_FACES]
+    saved_at = time.monotonic()
+    with tqdm(total=trainer.step_count, initial=trainer.step, unit="step") as bar:
+
+        def report(progress: Progress) -> bool:
+            nonlocal saved_at
+            bar.update()
+            bar.set_postfix_str(
+                f"epoch {progress.epoch:.1f}, loss {progress.loss:.4f}", refresh=False
+            )
+            if progress.held_out_percent is None:
+                if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
+                    save(folder / run_folder.LAST, trainer.checkpoint())
+                    saved_at = time.monotonic()
+                return False
+            _keep(trainer, folder, progress.held_out_percent)
+            run_folder.write_preview(folder, images, truth, trainer.predict(images))
+            saved_at = time.monotonic()
+            bar.write(f"epoch {progress.epoch:.0f}: held-out NME {progress.held_out_percent:.3f} %")
+            return goal_percent is not None and progress.held_out_percent < goal_percent
+
+        try:
+            trainer.run(report)
+        except KeyboardInterrupt:
+            save(folder / run_folder.LAST, trainer.checkpoint())
+            bar.write(f"interrupted at step {trainer.step}; --resume goes on from there")
+            return 130
+    if goal_percent is not None and trainer.best_percent >= goal_percent:
+        print(
+            f"reference.train: fitted to {trainer.best_percent:.3f} % only, "
+            f"not under {goal_percent} %",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _keep(trainer: Trainer, folder: Path, held_out_percent: float) -> None:
+    """Write the last checkpoint, the best one if it is that, and the log."""
+    is_best = held_out_percent < trainer.best_percent
+    trainer.best_percent = min(trainer.best_percent, held_out_percent)
+    checkpoint = trainer.checkpoint()
+    save(folder / run_folder.LAST, checkpoint)
+    if is_best:
+        save(folder / run_folder.BEST, checkpoint)
+    run_folder.write_log(folder, trainer.log)
+    run_folder.write_curves(folder, trainer.log)
+
+
+def _read_weighted(entry: str) -> tuple[str, Faces, float]:
+    """``FACES[:WEIGHT]`` → base name, faces, weight."""
+    path, separator, weight_text = entry.rpartition(":")
+    weight = 1.0
+    if separator and path.endswith(".npz"):
+        try:
+            weight = float(weight_text)
+        except ValueError:
+            raise UsageError(f"{entry}: the weight must be a number above 0") from None
+    else:
+        path = entry
+    if not (math.isfinite(weight) and weight > 0):
+        raise UsageError(f"{entry}: the weight must be a number above 0")
+    return Path(path).stem, read_faces(Path(path)), weight
+
+
+def _first(faces: Faces, count: int) -> Faces:
+    if not 1 <= count <= len(faces):
+        raise UsageError(f"--overfit takes 1 to {len(faces)} faces of this file, not {count}")
+    return Faces(
+        faces.crops[:count],
+        faces.landmarks[:count],
+        faces.names[:count],
+        faces.boxes[:count],
+        faces.crop_frames[:count],
+        faces.photo_edges[:count],
+        faces.meta,
+    )
+
+
+def _with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, epochs=epochs))
+
+
+def _use_cores(device: torch.device, workers: int) -> None:
+    """One core for each worker; the rest computes."""
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - workers))
+
+
+def _checkpoint_to_resume(options: argparse.Namespace, recipe: Recipe) -> Checkpoint | None:
+    path = options.out / run_folder.LAST
+    if options.resume:
+        checkpoint = load(path)
+        if checkpoint.recipe != recipe:
+            raise UsageError(f"{path} was trained with other settings than {options.recipe}")
+        return checkpoint
+    if path.exists():
+        raise UsageError(f"{options.out} holds a run; give --resume or another folder")
+    return None
+
+
+def _shape_model(path: Path | None, data: TrainingData, recipe: Recipe) -> FittedShapeModel:
+    """The shape model of a weights file, or one fitted to the data."""
+    if path is None:
+        return fit_shape_model(data, recipe.shape_model, recipe.network.side_px)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            mean = file["shape.mean"].astype(np.float64)
+            components = file["shape.components"].astype(np.float64)
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{path}: no weights file with a shape model: {error}") from None
+    side_px = recipe.network.side_px
+    stored_px = data.faces.crops.shape[-1]
+    landmarks = (data.faces.landmarks.numpy() + 0.5) * (2 / side_px) - stored_px / side_px
+    parameters = fit_parameters(mean, components, landmarks)
+    # Few faces tell nothing of the spread: scores have unit variance by their making, and a
+    # transform varies by about a tenth.
+    spread = np.full(parameters.shape[1], 0.1)
+    spread[: len(components)] = 1.0
+    offsets = parameters.mean(axis=0)
+    offsets[: len(components)] = 0.0
+    return FittedShapeModel(mean, components, 1.0, offsets, spread)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,310 @@
+"""The training loop: from faces and a recipe to checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from reference.checkpoint import SHAPE_MODEL_KEYS, Checkpoint, build_network
+from reference.data.augment import Augmentation, Batch, augment
+from reference.data.dataset import Faces
+from reference.data.steps import Steps, gather, loader, select
+from reference.losses import wing_loss
+from reference.recipe import Recipe, ShapeModelSettings
+from reference.shape_model import FittedShapeModel, fit
+
+OUTER_EYE_CORNERS = (36, 45)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Faces to train on with their weights, and those held out of the first file."""
+
+    faces: Batch
+    weights: Tensor
+    held_out: Batch
+    crop_factor: float
+    description: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a step reports: ``loss`` is a running mean, the NME None until validated."""
+
+    step: int
+    step_count: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    held_out_percent: float | None
+
+
+def collect(files: Sequence[tuple[str, Faces, float]], held_out: int) -> TrainingData:
+    """Join faces files (name, faces, weight); the first gives the held-out faces.
+
+    The files are shuffled already, so the held-out faces are its last ones.
+    """
+    parts = [(name, faces, weight, gather([faces])) for name, faces, weight in files]
+    first = parts[0][3]
+    held_out = min(held_out, len(first.crops) // 5)
+    kept_count = len(first.crops) - held_out
+    everything = gather([faces for _, faces, _, _ in parts])
+    weights = torch.cat([torch.full((len(faces),), weight) for _, faces, weight, _ in parts])
+    weights[kept_count : kept_count + held_out] = 0
+    description = tuple(
+        {"name": name, "faces": len(faces), "weight": weight} for name, faces, weight, _ in parts
+    )
+    return TrainingData(
+        everything,
+        weights,
+        select(first, torch.arange(kept_count, kept_count + held_out)),
+        parts[0][1].geometry.crop_factor,
+        description,
+    )
+
+
+def fit_shape_model(
+    data: TrainingData, settings: ShapeModelSettings, side_px: int
+) -> FittedShapeModel:
+    """A shape model of the faces trained on and their mirror images.
+
+    With their mirror images, so that no side of the face is favoured.
+    """
+    chosen = torch.nonzero(data.weights > 0).flatten()
+    faces = select(data.faces, chosen)
+    generator = torch.Generator()
+    _, landmarks = augment(faces, side_px, Augmentation(), generator)
+    _, mirrored = augment(faces, side_px, Augmentation(mirror_share=1.0), generator)
+    return fit(
+        torch.cat([landmarks, mirrored]).numpy(),
+        components=settings.components,
+        variance_kept=settings.variance_kept,
+        alignment=settings.alignment,  # type: ignore[arg-type]
+    )
+
+
+def shape_model_tensors(model: FittedShapeModel) -> dict[str, Tensor]:
+    """The four tensors that a network is built around, in the order of SHAPE_MODEL_KEYS."""
+    arrays = (
+        model.mean,
+        model.components,
+        model.parameter_deviations,
+        model.parameter_means,
+    )
+    return {
+        key: torch.from_numpy(array).float()
+        for key, array in zip(SHAPE_MODEL_KEYS, arrays, strict=True)
+    }
+
+
+class Trainer:
+    """A run in memory: network, averaged network, optimiser and how far they are."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        device: torch.device,
+        *,
+        shape_model: Mapping[str, Tensor],
+        resume: Checkpoint | None = None,
+        workers: int = 1,
+    ) -> None:
+        settings = recipe.training
+        torch.manual_seed(settings.seed)
+        self.recipe, self.data, self.device, self.workers = recipe, data, device, workers
+        self.shape_model = shape_model
+        self.steps = Steps(
+            data.faces,
+            data.weights,
+            side_px=recipe.network.side_px,
+            batch_size=settings.batch_size,
+            augmentation=recipe.augmentation,
+            seed=settings.seed,
+        )
+        network = build_network(recipe, shape_model).to(device)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network
+        self.averaged = AveragedModel(
+            network,
+            avg_fn=_moving_average(settings.average_decay),
+            use_buffers=True,
+        )
+        self.optimizer = _optimizer(network, settings.learning_rate, settings.weight_decay)
+        self.step = 0
+        self.best_percent = math.inf
+        self.log: list[Mapping[str, float]] = []
+        if resume is not None:
+            self._restore(resume)
+
+    @property
+    def step_count(self) -> int:
+        """How many steps the whole run has."""
+        return self.recipe.training.epochs * self.steps.steps_per_epoch
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.network.load_state_dict(dict(checkpoint.model))
+        self.averaged.module.load_state_dict(dict(checkpoint.averaged))
+        self.averaged.n_averaged.fill_(checkpoint.average_count)
+        self.optimizer.load_state_dict(dict(checkpoint.optimizer))
+        self.step, self.best_percent = checkpoint.step, checkpoint.best_percent
+        self.log = list(checkpoint.log)
+
+    def checkpoint(self) -> Checkpoint:
+        """The state after the present step."""
+        return Checkpoint(
+            recipe=self.recipe,
+            shape_model=dict(self.shape_model),
+            averaged=_copied(self.averaged.module.state_dict()),
+            model=_copied(self.network.state_dict()),
+            optimizer=self.optimizer.state_dict(),
+            step=self.step,
+            average_count=int(self.averaged.n_averaged),
+            best_percent=self.best_percent,
+            crop_factor=self.data.crop_factor,
+            data=self.data.description,
+            log=tuple(self.log),
+        )
+
+    def run(self, report: Callable[[Progress], bool]) -> None:
+        """Train to the end; ``report`` is called after each step and ends the run with True."""
+        settings = self.recipe.training
+        validate_every = settings.validate_every_epochs * self.steps.steps_per_epoch
+        batches = loader(self.steps, self.step, self.step_count, self.workers)
+        running_loss = math.nan
+        for images, landmarks in batches:
+            loss = self._train_step(images, landmarks)
+            running_loss = loss if math.isnan(running_loss) else 0.98 * running_loss + 0.02 * loss
+            self.step += 1
+            held_out_percent = None
+            if self.step % validate_every == 0 or self.step == self.step_count:
+                held_out_percent = self.held_out_percent()
+                self.log.append(
+                    {
+                        "epoch": self.step / self.steps.steps_per_epoch,
+                        "loss": running_loss,
+                        "held_out_nme_percent": held_out_percent,
+                        "learning_rate": self.learning_rate(),
+                    }
+                )
+            progress = Progress(
+                self.step,
+                self.step_count,
+                self.step / self.steps.steps_per_epoch,
+                running_loss,
+                self.learning_rate(),
+                held_out_percent,
+            )
+            if report(progress):
+                return
+
+    def learning_rate(self) -> float:
+        """The rate of the present step: linear warm-up, then a cosine down to nothing."""
+        settings = self.recipe.training
+        warm_up = max(1, round(settings.warm_up_epochs * self.steps.steps_per_epoch))
+        if self.step < warm_up:
+            return settings.learning_rate * (self.step + 1) / warm_up
+        share = (self.step - warm_up) / max(1, self.step_count - warm_up)
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+    def _train_step(self, images: Tensor, landmarks: Tensor) -> float:
+        settings = self.recipe.training
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        landmarks = landmarks.to(self.device, non_blocking=True)
+        self.network.train()
+        with self._mixed_precision():
+            outputs = self.network.outputs(images)
+        prediction = self.network.landmarks(outputs.float())
+        loss = wing_loss(prediction, landmarks, settings.loss_width, settings.loss_curvature)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_norm_max)
+        self.optimizer.step()
+        self.averaged.update_parameters(self.network)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {self.step}")
+        return value
+
+    def _mixed_precision(self) -> torch.autocast | nullcontext[None]:
+        if self.device.type == "cuda":
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()
+
+    def held_out_percent(self) -> float:
+        """The mean inter-ocular NME of the held-out faces, unchanged crops, in percent."""
+        images, truth = self.held_out_images()
+        return mean_nme_percent(self.predict(images), truth)
+
+    def held_out_images(self) -> tuple[Tensor, Tensor]:
+        """Images and landmarks of the held-out faces; of those trained on where none are."""
+        faces = self.data.held_out if len(self.data.held_out.crops) else self.data.faces
+        return augment(faces, self.steps.side_px, Augmentation(), torch.Generator())
+
+    @torch.inference_mode()
+    def predict(self, images: Tensor) -> Tensor:
+        """Landmarks (N, L, 2) by the averaged network, on the CPU."""
+        network = self.averaged.module.eval()
+        parts = [network(part.to(self.device)).cpu() for part in torch.split(images, 128)]
+        return torch.cat(parts)
+
+
+def mean_nme_percent(prediction: Tensor, truth: Tensor) -> float:
+    """The mean distance of points (N, L, 2) over that of the outer eye corners, in percent."""
+    distances = torch.linalg.vector_norm(prediction - truth, dim=-1).mean(dim=1)
+    right, left = (truth[:, corner] for corner in OUTER_EYE_CORNERS)
+    return float(100 * (distances / torch.linalg.vector_norm(left - right, dim=-1)).mean())
+
+
+def overfit_settings(recipe: Recipe, face_count: int, epochs: int) -> Recipe:
+    """The recipe for training on a few faces until they fit: nothing changed, nothing held out."""
+    training = dataclasses.replace(
+        recipe.training,
+        epochs=epochs,
+        batch_size=min(face_count, recipe.training.batch_size),
+        held_out=0,
+        weight_decay=0.0,
+        average_decay=0.9,
+        validate_every_epochs=max(1, epochs // 20),
+    )
+    return dataclasses.replace(recipe, training=training, augmentation=Augmentation())
+
+
+def _optimizer(
+    network: torch.nn.Module, learning_rate: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """AdamW that leaves biases and batch norm undecayed."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    undecayed = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": undecayed, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average that doesn't hold on to the first, untrained weights.
+
+    While few steps are averaged, the decay is that of (1 + steps) / (10 + steps).
+    """
+
+    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        steps = int(count)
+        present_decay = min(decay, (1 + steps) / (10 + steps))
+        return (averaged + (current - averaged) * (1 - present_decay)).to(averaged.dtype)
+
+    return average
+
+
+def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().clone() for key, value in state.items()}

@@ -1,0 +1,75 @@
+"""A face as it is shown to a system: a photo, a box in it, and where the landmarks truly are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+import npshapenet.image
+from reference import metrics
+from reference.data.face import Box, LabelError, LabelledFace
+
+Floats = NDArray[np.float64]
+
+_GRAY_MODES: Final = frozenset({"1", "L", "LA", "I", "F"})
+# A box this many times larger than the photo is damage, and its crop could fill the memory.
+_MAX_BOX_TO_PHOTO: Final = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One face to be evaluated.
+
+    ``photo`` is upright and 8 bits a channel, of mode L or RGB; ``box`` is left, top, right,
+    bottom in its pixels: edges, right and bottom exclusive; ``landmarks`` (68, 2) are the true
+    ones, the centre of the photo's top-left pixel at (0, 0).
+    """
+
+    photo: Image.Image
+    box: Box
+    landmarks: Floats
+
+
+def open_view(face: LabelledFace) -> View:
+    """Open a labelled face's photo, turned as its EXIF says.
+
+    LabelError where the photo can't be read, where the box lies outside it or is far larger, and
+    where the outer eye corners coincide, so that their distance can't normalise an error.
+    """
+    try:
+        metrics.interocular_distances_px(face.landmarks[None])
+    except ValueError:
+        detail = "the outer eye corners (parts 36 and 45) are in one place"
+        raise LabelError(face.labels, face.name, "no eye distance", detail) from None
+    try:
+        with Image.open(face.image) as file:
+            photo = _in_8_bits(ImageOps.exif_transpose(file))
+    except Exception as error:  # a damaged file makes Pillow raise OSError, SyntaxError, …
+        detail = f"{type(error).__name__}: {error}"
+        raise LabelError(face.labels, face.name, "unreadable image", detail) from None
+    _check_box(face, photo)
+    return View(photo, face.box, face.landmarks)
+
+
+def _in_8_bits(photo: Image.Image) -> Image.Image:
+    """Gray stays gray, 16 bits of it become 8; everything else becomes RGB, on white paper."""
+    if photo.mode in _GRAY_MODES or photo.mode.startswith("I;16"):
+        return Image.fromarray(npshapenet.image.to_gray(photo))
+    if photo.mode != "RGB" or "transparency" in photo.info:
+        colour = photo.convert("RGBA")
+        photo = Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour)
+    return photo.convert("RGB")
+
+
+def _check_box(face: LabelledFace, photo: Image.Image) -> None:
+    left, top, right, bottom = face.box
+    came = f"box {left:g} {top:g} {right:g} {bottom:g} in a photo of {photo.width}×{photo.height}"
+    if right <= 0 or bottom <= 0 or left >= photo.width or top >= photo.height:
+        raise LabelError(face.labels, face.name, "box outside the photo", came)
+    if max(right - left, bottom - top) > _MAX_BOX_TO_PHOTO * max(photo.size):
+        detail = f"{came}; accepted: up to {_MAX_BOX_TO_PHOTO:g} times the photo"
+        raise LabelError(face.labels, face.name, "box too large", detail)
