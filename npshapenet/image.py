@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from npshapenet.weights import Normalisation
 
     Floats = NDArray[np.float32]
-    Gray = NDArray[np.uint8 | np.float32]
+    Gray = NDArray[np.uint8] | NDArray[np.float32]
 
 #: The smallest side of a crop, in pixels.
 SIDE_MIN_PX: Final = 16
@@ -33,6 +33,8 @@ BOX_TO_PHOTO_MAX: Final = 4
 ROUNDING: Final = 1e-6
 
 _WHITE_16_BIT: Final = 65535
+_ALPHA_MODES: Final = frozenset({"LA", "PA", "RGBA", "RGBa"})
+_COLOUR_MODES: Final = frozenset({"P", "CMYK", "YCbCr", "HSV", "RGBX"})
 _ACCEPTED: Final = (
     "accepted: a 2-D array, at least 16×16, of uint8, of integers in 0–255, or of floats in 0–1"
 )
@@ -81,16 +83,11 @@ class Box:
     def from_dlib(cls, rectangle: Any) -> Box:
         """The box of dlib's ``rectangle``, ``drectangle`` or ``mmod_rectangle``.
 
-        A ``rectangle`` has whole numbers and includes its right column and bottom row; a
-        ``drectangle`` has floats and doesn't.
+        dlib's right and bottom are inclusive, so its width is right − left + 1.
         """
         rectangle = getattr(rectangle, "rect", rectangle)
-        inclusive = isinstance(rectangle.right(), int)
-        return cls(
-            rectangle.left(),
-            rectangle.top(),
-            rectangle.right() + inclusive,
-            rectangle.bottom() + inclusive,
+        return cls.from_ltwh(
+            rectangle.left(), rectangle.top(), rectangle.width(), rectangle.height()
         )
 
     def __str__(self) -> str:
@@ -164,9 +161,21 @@ def to_gray(photo: Image.Image) -> NDArray[np.uint8]:
         return np.rint(levels).clip(0, 255).astype(np.uint8)
     if mode.startswith("I"):
         return _gray_from_16_bits(np.asarray(photo), mode)
-    if mode not in ("1", "L", "RGB") or "transparency" in photo.info:
-        photo = _opaque(photo)
-    return np.asarray(photo.convert("L"))
+    return np.asarray(_opaque(photo).convert("L"))
+
+
+def to_rgb(photo: Image.Image) -> Image.Image:
+    """A picture of Pillow's → the same in mode RGB: what ``to_gray`` sees, in colour.
+
+    Where the picture is RGB and upright already, it is returned itself.
+    """
+    from PIL import Image
+
+    photo = _upright(photo)
+    if photo.mode == "F" or photo.mode.startswith("I"):
+        return Image.fromarray(to_gray(photo)).convert("RGB")
+    photo = _opaque(photo)
+    return photo if photo.mode == "RGB" else photo.convert("RGB")
 
 
 def check_gray(crop: object) -> Gray:
@@ -179,7 +188,7 @@ def check_gray(crop: object) -> Gray:
     array = _checked_array(crop)
     if array.ndim != 2 or min(array.shape) < SIDE_MIN_PX:
         raise ValueError(f"{_shape_complaint(array)}; {_ACCEPTED}")
-    return np.ascontiguousarray(_gray_values(array))
+    return cast("Gray", np.ascontiguousarray(_gray_values(array)))
 
 
 def widen_to_square(gray: Gray) -> tuple[Gray, int, int]:
@@ -193,7 +202,7 @@ def widen_to_square(gray: Gray) -> tuple[Gray, int, int]:
     left, top = (side - width) // 2, (side - height) // 2
     if height != width:
         padding = ((top, side - height - top), (left, side - width - left))
-        gray = np.pad(gray, padding, mode="edge")
+        gray = cast("Gray", np.pad(gray, padding, mode="edge"))
     return gray, left, top
 
 
@@ -272,16 +281,22 @@ def _upright(photo: Image.Image) -> Image.Image:
 
 
 def _opaque(photo: Image.Image) -> Image.Image:
+    """A picture of 8 bits a channel, on white where it is transparent; in mode 1, L or RGB."""
     from PIL import Image
 
-    try:
+    if photo.mode in _ALPHA_MODES or "transparency" in photo.info:
         colour = photo.convert("RGBA")
-    except ValueError:
-        raise ValueError(
-            f"a picture of mode {photo.mode} has no gray; accepted: gray, colour and palette"
-        ) from None
-    white = Image.new("RGBA", colour.size, "white")
-    return Image.alpha_composite(white, colour).convert("RGB")
+        white = Image.new("RGBA", colour.size, "white")
+        return Image.alpha_composite(white, colour).convert("RGB")
+    if photo.mode in ("1", "L", "RGB"):
+        return photo
+    if photo.mode in _COLOUR_MODES:
+        return photo.convert("RGB")
+    # Pillow converts some of the others, but to nonsense.
+    raise ValueError(
+        f"a picture of mode {photo.mode} can't be made gray; accepted: 1, L, P, RGB, "
+        f"I;16, I, F, {', '.join(sorted(_ALPHA_MODES | _COLOUR_MODES - {'P'}))}"
+    )
 
 
 def _gray_from_16_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:

@@ -13,6 +13,8 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 Shape = tuple[int, int, int]
@@ -217,17 +219,21 @@ class Network:
     def __post_init__(self) -> None:
         if not 1 <= len(self.layers) <= LAYERS_MAX:
             raise NetworkError(f"a network has 1 to {LAYERS_MAX} layers, not {len(self.layers)}")
-        self.shapes()
         if self.multiply_adds() > MULTIPLY_ADDS_MAX:
             raise NetworkError(f"{self.multiply_adds():.0e} multiply-adds are too many")
 
-    def shapes(self) -> dict[str, Shape]:
+    def shapes(self) -> Mapping[str, Shape]:
         """The output shape (C, H, W) of the input and of each layer, by name."""
+        return MappingProxyType(self._shapes)
+
+    @cached_property
+    def _shapes(self) -> dict[str, Shape]:
         shapes = {INPUT: _checked_shape(INPUT, self.input_shape)}
         for layer in self.layers:
             if not _LAYER_NAME.fullmatch(layer.name):
                 raise NetworkError(
-                    f"a layer can't be named {layer.name[:100]!r}: letters, digits, '.', '_', '-'"
+                    f"a layer can't be named {_short(layer.name)}; accepted: up to 100 letters, "
+                    "digits, dots, underlines and hyphens"
                 )
             if layer.name in shapes:
                 raise NetworkError(f"two layers are named {layer.name!r}")
@@ -242,14 +248,14 @@ class Network:
 
     def with_input_shapes(self) -> Iterator[tuple[Layer, tuple[Shape, ...]]]:
         """Each layer with the shapes that it reads, in running order."""
-        shapes = self.shapes()
+        shapes = self._shapes
         for layer in self.layers:
             yield layer, tuple(shapes[source] for source in layer.inputs)
 
     @property
     def output_count(self) -> int:
         """How many numbers the last layer gives."""
-        return math.prod(self.shapes()[self.layers[-1].name])
+        return math.prod(self._shapes[self.layers[-1].name])
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every tensor, named ``<layer>.<tensor>``."""
@@ -276,7 +282,7 @@ def to_json(network: Network) -> dict[str, Any]:
 
 def from_json(value: Any) -> Network:
     """The graph that ``to_json`` wrote; NetworkError names what is not as it must be."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("layers"), list):
+    if not isinstance(value, Mapping) or not isinstance(value.get("layers"), list | tuple):
         raise NetworkError("the layer graph must be an object with input_shape and layers")
     input_shape = _integers("input_shape", value.get("input_shape"), 3)
     layers = tuple(_layer_from_json(entry) for entry in value["layers"])
@@ -285,12 +291,12 @@ def from_json(value: Any) -> Network:
 
 def _layer_from_json(entry: Any) -> Layer:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        raise NetworkError(f"a layer must be an object with a name, not {str(entry)[:80]}")
-    name = entry["name"]
+        raise NetworkError(f"a layer must be an object with a name, not {_short(entry)}")
+    name = str(_field_value("", "name", "str", entry["name"]))
     layer_type = LAYER_TYPES.get(str(entry.get("type")))
     if layer_type is None:
         raise NetworkError(
-            f"layer {name!r} has the unknown type {entry.get('type')!r}; "
+            f"layer {name!r} has the unknown type {_short(entry.get('type'))}; "
             f"known are {', '.join(LAYER_TYPES)}"
         )
     fields = {field.name: field for field in dataclasses.fields(layer_type)}
@@ -298,7 +304,7 @@ def _layer_from_json(entry: Any) -> Layer:
     required = {key for key, field in fields.items() if field.default is dataclasses.MISSING}
     if not required <= set(values) <= set(fields):
         raise NetworkError(
-            f"layer {name!r} must have {', '.join(fields)}; it has {', '.join(values)}"
+            f"layer {name!r} must have {', '.join(fields)}; it has {_short(list(values))}"
         )
     return layer_type(
         **{key: _field_value(name, key, str(fields[key].type), values[key]) for key in values}
@@ -308,7 +314,7 @@ def _layer_from_json(entry: Any) -> Layer:
 def _field_value(layer: str, key: str, annotation: str, value: Any) -> Any:
     where = f"layer {layer!r}: {key}"
     if annotation == "str":
-        valid = isinstance(value, str)
+        valid = isinstance(value, str) and _LAYER_NAME.fullmatch(value) is not None
     elif annotation == "Activation":
         valid = value in get_args(Activation)
     elif annotation == "float":
@@ -318,19 +324,24 @@ def _field_value(layer: str, key: str, annotation: str, value: Any) -> Any:
     else:
         return _integers(where, value, 2)
     if not valid:
-        raise NetworkError(f"{where} can't be {value!r}")
+        raise NetworkError(f"{where} can't be {_short(value)}")
     return value
 
 
 def _integers(where: str, value: Any, count: int) -> tuple[int, ...]:
     if (
-        not isinstance(value, list)
+        not isinstance(value, list | tuple)
         or len(value) != count
         or not all(isinstance(item, int) and not isinstance(item, bool) for item in value)
         or not all(0 <= item < 1 << 16 for item in value)
     ):
-        raise NetworkError(f"{where} must be {count} small whole numbers, not {str(value)[:80]}")
+        raise NetworkError(f"{where} must be {count} small whole numbers, not {_short(value)}")
     return tuple(value)
+
+
+def _short(value: object) -> str:
+    """A value from a file in an error message: one line, of bounded length."""
+    return repr(value)[:80]
 
 
 def _checked_shape(name: str, shape: Shape) -> Shape:

@@ -106,9 +106,10 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Member]:
     can't be read.
     """
     with open(path, "rb") as file:
-        data = file.read(FILE_BYTES_MAX + 1)
-    if len(data) > FILE_BYTES_MAX:
-        raise NpzError(f"larger than {FILE_BYTES_MAX >> 20} MiB")
+        size = os.fstat(file.fileno()).st_size
+        if size > FILE_BYTES_MAX:
+            raise NpzError(f"larger than {FILE_BYTES_MAX >> 20} MiB")
+        data = file.read(size)
     members: dict[str, Member] = {}
     for member in _members(memoryview(data)):
         if member.name in members:

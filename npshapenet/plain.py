@@ -97,7 +97,9 @@ def activate(images: Floats, activation: Activation) -> Floats:
         return np.maximum(images, 0)
     if activation == "hard_swish":
         return images * np.clip(images + 3, 0, 6) / np.float32(6)
-    return images
+    if activation == "none":
+        return images
+    raise ValueError(f"unknown activation {activation!r}")
 
 
 def run_layer(layer: Layer, tensors: Mapping[str, Floats], *inputs: Floats) -> Floats:

@@ -27,7 +27,8 @@ class ShapeModel:
     def shape(self, scores: Floats) -> Floats:
         """Scores (..., K) → shapes (..., L, 2): mean + Σ scores · components."""
         flat_components = self.components.reshape(len(self.components), -1)
-        offsets = scores @ flat_components
+        # A product for each face: a batch gives to the bit what single calls give.
+        offsets = scores[..., None, :] @ flat_components
         return self.mean + offsets.reshape(*scores.shape[:-1], *self.mean.shape)
 
 

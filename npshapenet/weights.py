@@ -102,14 +102,18 @@ class Weights:
             )
         markups = {f"points{landmarks}"} | ({IBUG68} if landmarks == LANDMARK_COUNT else set())
         if self.markup not in markups:
-            raise WeightsError(f"markup {self.markup!r} for a shape model of {landmarks} points")
+            raise WeightsError(
+                f"markup {_short(self.markup)} for a shape model of {landmarks} points"
+            )
         normalisation = (self.normalisation.scale, self.normalisation.offset)
         if not all(-1e6 < number < 1e6 for number in normalisation) or not normalisation[0]:
-            raise WeightsError(f"{self.normalisation} is no normalisation")
+            raise WeightsError(f"{_short(self.normalisation)} is no normalisation")
         if not 0.25 <= self.crop_factor <= 8:
-            raise WeightsError(f"crop_factor must be from 0.25 to 8, not {self.crop_factor!r}")
+            raise WeightsError(
+                f"crop_factor must be from 0.25 to 8, not {_short(self.crop_factor)}"
+            )
         if self.storage not in get_args(Storage):
-            raise WeightsError(f"storage must be float16 or float32, not {self.storage!r}")
+            raise WeightsError(f"storage must be float16 or float32, not {_short(self.storage)}")
 
     @property
     def landmark_count(self) -> int:
@@ -173,6 +177,11 @@ def write(path: str | os.PathLike[str], weights: Weights) -> None:
     _write_npz(os.fspath(path), members)
 
 
+def _short(value: object) -> str:
+    """A value from a file in an error message: one line, of bounded length."""
+    return repr(value)[:80]
+
+
 def _check_input(network: Network) -> None:
     channels, height, width = network.input_shape
     if channels != 1 or height != width or height > SIDE_MAX_PX:
@@ -188,7 +197,7 @@ def _check_names(expected: Any, found: Any) -> None:
             raise WeightsError(f"{name} is missing")
     for name in found:
         if name not in expected:
-            raise WeightsError(f"{str(name)[:100]!r} belongs to no layer")
+            raise WeightsError(f"{_short(name)} belongs to no layer")
 
 
 def _check_tensor(name: str, tensor: Floats, shape: tuple[int, ...]) -> None:
@@ -224,10 +233,11 @@ def _read_meta(member: npz.Member) -> dict[str, Any]:
     version = meta.get("version")
     if type(version) is int and version > VERSION:
         raise WeightsError(
-            f"its format has version {version}, this program reads {VERSION}: install a newer one"
+            f"its format has version {_short(version)}, this program reads {VERSION}: "
+            "install a newer one"
         )
     if type(version) is not int or version != VERSION:
-        raise WeightsError(f"its format has the unknown version {version!r}")
+        raise WeightsError(f"its format has the unknown version {_short(version)}")
     _check_meta(meta)
     return meta
 
@@ -247,7 +257,7 @@ def _check_meta(meta: dict[str, Any]) -> None:
     }
     for key, is_valid in valid.items():
         if not is_valid:
-            raise WeightsError(f"meta: {key} is missing or can't be {str(meta.get(key))[:80]}")
+            raise WeightsError(f"meta: {key} is missing or can't be {_short(meta.get(key))}")
 
 
 def _meta_json(weights: Weights) -> bytes:

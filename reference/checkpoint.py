@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,20 @@ from reference.networks.shapenet import TRANSFORM_COUNT, ShapeNet
 from reference.recipe import Recipe, from_values, to_values
 
 FORMAT = "npshapenet checkpoint 1"
+#: What torch.load raises, beside its own, for files that were cut, overwritten or made up.
+DAMAGED_FILE_ERRORS = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
 SHAPE_MODEL_KEYS = ("mean", "components", "parameter_scales", "parameter_offsets")
 
 
@@ -29,7 +45,8 @@ class Checkpoint:
     """``averaged`` are the weights to use, ``model`` and ``optimizer`` those to train on from.
 
     ``step`` is the number of steps done; ``log`` has a row of figures for each validation;
-    ``data`` says which files were trained on (base name, faces, weight).
+    ``data`` says which files were trained on (base name, faces, weight). ``running_loss`` is
+    NaN before the first step.
     """
 
     recipe: Recipe
@@ -43,6 +60,7 @@ class Checkpoint:
     crop_factor: float
     data: tuple[Mapping[str, Any], ...]
     log: tuple[Mapping[str, float], ...]
+    running_loss: float = math.nan
 
     def network(self) -> ShapeNet:
         """The network with the averaged weights, in evaluation mode, on the CPU."""
@@ -76,13 +94,50 @@ def load(path: Path) -> Checkpoint:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a checkpoint: {reason}") from None
+    except pickle.UnpicklingError:
+        # PyTorch's own line advises to load with weights_only=False, which would run what is in it.
+        raise CheckpointError(f"{path}: not a checkpoint of reference.train, or damaged") from None
+    except DAMAGED_FILE_ERRORS as error:
+        raise CheckpointError(f"{path}: not a checkpoint: {_first_line(error)}") from None
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of reference.train")
     try:
         values["recipe"] = from_values(values["recipe"])
-        return Checkpoint(**values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a whole checkpoint: {error}") from None
+        checkpoint = Checkpoint(**values)
+        _check(checkpoint)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a whole checkpoint: {_first_line(error)}") from None
+    return checkpoint
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _check(checkpoint: Checkpoint) -> None:
+    """Raise some error if the tensors aren't those of the recipe's network, or not finite."""
+    shape_model = checkpoint.shape_model
+    if set(shape_model) != set(SHAPE_MODEL_KEYS):
+        raise ValueError(f"its shape model has {', '.join(shape_model)}")
+    landmark_count = len(shape_model["mean"])
+    score_count = len(shape_model["components"])
+    shapes = {
+        "mean": (landmark_count, 2),
+        "components": (score_count, landmark_count, 2),
+        "parameter_scales": (score_count + TRANSFORM_COUNT,),
+        "parameter_offsets": (score_count + TRANSFORM_COUNT,),
+    }
+    for key, shape in shapes.items():
+        if shape_model[key].shape != shape:
+            raise ValueError(f"{key} is {tuple(shape_model[key].shape)} in place of {shape}")
+    # Without memory for its weights, so that no recipe can ask for more than the file holds.
+    with torch.device("meta"):
+        network = build_network(checkpoint.recipe, shape_model)
+    for name, state in (("averaged", checkpoint.averaged), ("model", checkpoint.model)):
+        # The sizes are compared; a whole line for each that differs would be too much.
+        try:
+            network.load_state_dict(dict(state), assign=True)
+        except RuntimeError:
+            raise ValueError(f"{name}: tensors that are not those of the recipe") from None
+        if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+            raise ValueError(f"{name}: numbers that are not finite")

@@ -44,21 +44,26 @@ class Result:
     """What one system found on the faces of one set.
 
     ``places`` (M,) are the places of the faces in the set, in order; ``predictions`` and
-    ``truth`` (M, 68, 2) their landmarks; ``failures`` has the N − M other faces.
+    ``truth`` (M, 68, 2) their landmarks; ``is_inside`` (M,) says of which 1.5 × the box needs no
+    pixel from outside the photo; ``failures`` has the N − M other faces.
     """
 
     places: NDArray[np.intp]
     predictions: Floats
     truth: Floats
+    is_inside: NDArray[np.bool_]
     failures: Sequence[Failure]
 
     def nme_percent(self) -> Floats:
         """The error of each face found (M,), in percent of the inter-ocular distance."""
         return metrics.interocular_nme_percent(self.predictions, self.truth)
 
-    def figures(self) -> Figures | None:
-        """The figures over the faces found; None where there is none."""
-        return metrics.summarise(self.predictions, self.truth) if len(self.places) else None
+    def figures(self, only_inside: bool = False) -> Figures | None:
+        """The figures over the faces found, or those of them inside; None where there is none."""
+        chosen = self.is_inside if only_inside else np.ones_like(self.is_inside)
+        if not chosen.any():
+            return None
+        return metrics.summarise(self.predictions[chosen], self.truth[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +102,12 @@ def evaluate(
     entries = list(read_labels(labels))
     faces: list[LabelledFace] = []
     truth: list[Floats] = []
+    inside: list[bool] = []
     skipped: list[Failure] = []
     found: dict[str, list[Floats | Failure]] = {system.name: [] for system in systems}
     # None: a bar where someone can see it, none in a log.
-    shown = tqdm(entries, name, unit="face", disable=None if progress else True, leave=False)
-    for entry in shown:
+    bar = tqdm(entries, name, unit="face", disable=None if progress else True, leave=False)
+    for entry in bar:
         try:
             if isinstance(entry, LabelError):
                 raise entry
@@ -111,9 +117,10 @@ def evaluate(
             continue
         faces.append(entry)
         truth.append(view.landmarks)
+        inside.append(view.is_inside)
         for system in systems:
             found[system.name].append(_landmarks_or_failure(system, view, entry.name))
-    results = {system: _result(outcomes, truth) for system, outcomes in found.items()}
+    results = {system: _result(outcomes, truth, inside) for system, outcomes in found.items()}
     return Evaluation(name, labels, faces, skipped, results, change)
 
 
@@ -127,12 +134,15 @@ def _landmarks_or_failure(system: System, view: View, face: str) -> Floats | Fai
     return landmarks
 
 
-def _result(outcomes: Sequence[Floats | Failure], truth: Sequence[Floats]) -> Result:
+def _result(
+    outcomes: Sequence[Floats | Failure], truth: Sequence[Floats], inside: Sequence[bool]
+) -> Result:
     found = {p: item for p, item in enumerate(outcomes) if not isinstance(item, Failure)}
     shape = (len(found), metrics.LANDMARKS, 2)
     return Result(
         places=np.array(list(found), np.intp),
         predictions=np.array(list(found.values()), np.float64).reshape(shape),
         truth=np.array([truth[place] for place in found], np.float64).reshape(shape),
+        is_inside=np.array([inside[place] for place in found], bool),
         failures=[item for item in outcomes if isinstance(item, Failure)],
     )

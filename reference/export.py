@@ -18,7 +18,7 @@ import torch
 from npshapenet import network as network_module
 from npshapenet.plain import PlainBackend
 from npshapenet.shape import ShapeModel, split_outputs
-from npshapenet.weights import Normalisation, Storage, Weights, read, write
+from npshapenet.weights import Normalisation, Storage, Weights, WeightsError, read, write
 from reference.checkpoint import Checkpoint, CheckpointError, load
 from reference.networks.graph import GraphError, describe
 from reference.networks.run_graph import run_graph
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ExportError(f"folding changes the parameters by {folding:.3g} of the largest")
         weights = to_weights(checkpoint, options.storage, provenance)
         difference_px = export(weights, checkpoint.recipe.network.extractor, options.out)
-    except (CheckpointError, GraphError, ExportError, OSError) as error:
+    except (CheckpointError, GraphError, ExportError, WeightsError, OSError) as error:
         print(f"reference.export: {error}", file=sys.stderr)
         return 1
     size = options.out.stat().st_size
@@ -83,11 +83,8 @@ def to_weights(checkpoint: Checkpoint, storage: Storage, provenance: dict[str, A
     shape_model = checkpoint.shape_model
     return Weights(
         network=network_module.from_json(graph),
-        tensors={name: _rounded(tensor, storage) for name, tensor in tensors.items()},
-        shape_model=ShapeModel(
-            _rounded(shape_model["mean"].numpy(), storage),
-            _rounded(shape_model["components"].numpy(), storage),
-        ),
+        tensors={name: _rounded(name, tensor, storage) for name, tensor in tensors.items()},
+        shape_model=ShapeModel(shape_model["mean"].numpy(), shape_model["components"].numpy()),
         normalisation=Normalisation(scale=1.0, offset=0.0),
         crop_factor=checkpoint.crop_factor,
         markup="ibug68" if len(shape_model["mean"]) == 68 else f"points{len(shape_model['mean'])}",
@@ -148,11 +145,13 @@ def folding_difference(checkpoint: Checkpoint) -> float:
     return float((folded - trained).abs().max() / trained.abs().max())
 
 
-def _rounded(values: np.ndarray[Any, Any], storage: str) -> np.ndarray[Any, Any]:
-    """Values as they are after storing: rounded to the storage type, held in float32."""
-    rounded = values.astype(storage)
+def _rounded(name: str, values: np.ndarray[Any, Any], storage: str) -> np.ndarray[Any, Any]:
+    """A tensor as it is after storing, in float32: biases are stored as that in any case."""
+    stored_type = storage if name.endswith(".weight") else "float32"
+    with np.errstate(over="ignore"):
+        rounded = values.astype(stored_type)
     if not np.isfinite(rounded).all():
-        raise ExportError(f"a tensor holds values that {storage} can't; try --storage float32")
+        raise ExportError(f"{name} holds values that {stored_type} can't; try --storage float32")
     return rounded.astype(np.float32)
 
 
@@ -161,13 +160,19 @@ def _provenance(checkpoint: Checkpoint, options: argparse.Namespace) -> dict[str
         "recipe": to_values(checkpoint.recipe),
         "data": [dict(entry) for entry in checkpoint.data],
         "steps": checkpoint.step,
-        "held_out_nme_percent": checkpoint.best_percent,
+        # The last row is that of a best.pt; a last.pt may have gone on a little since.
+        "held_out_nme_percent": (
+            checkpoint.log[-1]["held_out_nme_percent"] if checkpoint.log else None
+        ),
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "terms": options.terms,
     }
     if options.figures is not None:
-        provenance["figures"] = json.loads(options.figures.read_text(encoding="utf-8"))
+        try:
+            provenance["figures"] = json.loads(options.figures.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ExportError(f"{options.figures}: not JSON: {error}") from None
     return provenance
 
 

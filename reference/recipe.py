@@ -74,6 +74,20 @@ SECTIONS = {
 }
 
 
+#: The smallest values of settings that can't be 0, and what no setting reaches.
+LEAST = {
+    "components": 1,
+    "side_px": 16,
+    "epochs": 1,
+    "batch_size": 1,
+    "validate_every_epochs": 1,
+    "loss_width": 1e-6,
+    "loss_curvature": 1e-6,
+    "gradient_norm_max": 1e-6,
+}
+LIMIT = 1 << 31
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a TOML recipe; RecipeError names what is unknown or of the wrong type."""
     try:
@@ -90,7 +104,9 @@ def read_recipe(path: Path) -> Recipe:
 def from_values(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values, as TOML or a checkpoint holds them."""
     if unknown := set(values) - set(SECTIONS) - {"name"}:
-        raise RecipeError(f"unknown: {', '.join(sorted(unknown))}")
+        raise RecipeError(
+            f"a recipe has name, {', '.join(SECTIONS)}, not {', '.join(sorted(unknown))}"
+        )
     sections = {
         section: _settings(section, settings_type, values.get(section, {}))
         for section, settings_type in SECTIONS.items()
@@ -107,7 +123,9 @@ def to_values(recipe: Recipe) -> dict[str, Any]:
     return values
 
 
-def _settings(section: str, settings_type: Any, values: Mapping[str, Any]) -> Any:
+def _settings(section: str, settings_type: Any, values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        raise RecipeError(f"[{section}] must be a table, not {values!r}")
     fields = {item.name: item for item in dataclasses.fields(settings_type)}
     if unknown := set(values) - set(fields):
         raise RecipeError(
@@ -121,12 +139,21 @@ def _settings(section: str, settings_type: Any, values: Mapping[str, Any]) -> An
 def _value(where: str, item: Any, value: Any) -> Any:
     annotation = str(item.type)
     if annotation.startswith("tuple"):
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, list | tuple) or not all(isinstance(v, Mapping) for v in value):
             raise RecipeError(f"{where} must be a list of tables, not {value!r}")
         return tuple(dict(entry) for entry in value)
-    if annotation.startswith("float") and isinstance(value, int | float):
-        return float(value)
-    accepted = int if annotation.startswith("int") else str
+    accepted: Any = str
+    if annotation.startswith("float"):
+        accepted = int | float
+    elif annotation.startswith("int"):
+        accepted = int
     if not isinstance(value, accepted) or isinstance(value, bool):
         raise RecipeError(f"{where} must be of type {annotation}, not {value!r}")
-    return value
+    if accepted is str:
+        return value
+    least = LEAST.get(item.name, 0)
+    if not least <= value < LIMIT:
+        raise RecipeError(f"{where} must be a number from {least:g} on, not {value!r}")
+    if item.name.endswith("_share") and value > 1:
+        raise RecipeError(f"{where} is a probability: 0 to 1, not {value!r}")
+    return float(value) if accepted == int | float else value

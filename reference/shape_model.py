@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.linalg
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Alignment = Literal["none", "rotation", "similarity"]
 Floats = NDArray[np.float64]
 
+LANDMARK_COUNT = 68
 RIGHT_EYE_CORNERS = (36, 39)
 LEFT_EYE_CORNERS = (42, 45)
 OUTER_EYE_CORNERS = (36, 45)
@@ -48,11 +49,13 @@ def fit(
     """Fit a shape model to landmarks (N, L, 2), by count or by share of variance.
 
     Exactly one of ``components`` (1 to min(N − 1, 2L)) and ``variance_kept`` (0 to 1) is
-    given. ValueError says which argument is off.
+    given. Two different shapes are the least. ValueError says which argument is off.
     """
     shapes = np.asarray(landmarks, np.float64)
     if shapes.ndim != 3 or shapes.shape[-1] != 2 or not np.isfinite(shapes).all():
         raise ValueError(f"landmarks must be finite and (N, L, 2), not {shapes.shape}")
+    if len(shapes) < 2:
+        raise ValueError(f"a shape model needs two shapes and more, not {len(shapes)}")
     if (components is None) == (variance_kept is None):
         raise ValueError("give either components or variance_kept")
     aligned = align(shapes, alignment)
@@ -60,6 +63,8 @@ def fit(
     deviations = (aligned - mean).reshape(len(shapes), -1)
     _, singular_values, eigenvectors = scipy.linalg.svd(deviations, full_matrices=False)
     variances = singular_values**2
+    if variances.sum() <= np.finfo(float).eps * np.sum(mean**2):
+        raise ValueError("all the shapes are one and the same: there is nothing to model")
     shares = np.cumsum(variances) / variances.sum()
     count = _component_count(components, variance_kept, shares, limit=len(shapes) - 1)
     score_deviations = singular_values[:count] / np.sqrt(len(shapes) - 1)
@@ -99,11 +104,16 @@ def align(shapes: Floats, alignment: Alignment) -> Floats:
     if alignment == "none":
         moved: Floats = shapes - shapes.mean(axis=(0, 1))
         return moved
+    if alignment not in get_args(Alignment):
+        raise ValueError(f"alignment must be none, rotation or similarity, not {alignment!r}")
+    if shapes.shape[1] != LANDMARK_COUNT:
+        raise ValueError(
+            f"alignment {alignment!r} looks for the eyes among {LANDMARK_COUNT} landmarks, "
+            f"not {shapes.shape[1]}; alignment 'none' takes any"
+        )
     if alignment == "rotation":
         return _eyes_levelled(shapes)
-    if alignment == "similarity":
-        return _generalised_procrustes(shapes)
-    raise ValueError(f"alignment must be none, rotation or similarity, not {alignment!r}")
+    return _generalised_procrustes(shapes)
 
 
 def eye_angles_rad(shapes: Floats) -> Floats:
@@ -129,12 +139,13 @@ def _generalised_procrustes(shapes: Floats, iterations: int = 20) -> Floats:
     """Each shape turned, scaled and moved onto the mean of all, until that stands still.
 
     In the complex plane the best similarity onto a mean is one complex factor (Gower,
-    Generalized Procrustes analysis, 1975). The mean has eyes level and unit root mean square
-    distance from its centre.
+    Generalized Procrustes analysis, 1975). The mean that the shapes are put onto has eyes level
+    and unit root mean square distance from its centre.
     """
     centred = _as_complex(shapes)
     centred = centred - centred.mean(axis=1, keepdims=True)
-    mean = centred.mean(axis=0)
+    # Level from the start: faces turned by chance could cancel each other out.
+    mean = _as_complex(_eyes_levelled(shapes)).mean(axis=0)
     for _ in range(iterations):
         mean = mean * np.exp(-1j * eye_angles_rad(_as_points(mean[None])))
         mean = mean / np.sqrt(np.mean(np.abs(mean) ** 2))
@@ -176,7 +187,8 @@ def reconstruct(mean: Floats, components: Floats, parameters: Floats) -> Floats:
 
 def truncation_floor_percent(model: FittedShapeModel, landmarks: NDArray[np.floating]) -> float:
     """The mean inter-ocular NME, in percent, that the model leaves even with the best scores."""
-    parameters = fit_parameters(model.mean, model.components, landmarks)
+    # Where the components can turn and scale the face too, turns converge slowly.
+    parameters = fit_parameters(model.mean, model.components, landmarks, iterations=100)
     distances = np.linalg.norm(
         reconstruct(model.mean, model.components, parameters) - landmarks, axis=-1
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,15 @@ from PIL import Image
 
 import npshapenet
 import npshapenet.image
-from npshapenet.model import BACKENDS
+from npshapenet.model import BackendName
 from reference.data.face import LANDMARKS, Box
 
 if TYPE_CHECKING:
-    from npshapenet.model import BackendName
     from reference.networks.shapenet import ShapeNet
 
 Floats = NDArray[np.float64]
 
+BACKENDS: Final[tuple[BackendName, ...]] = get_args(BackendName)
 ACCEPTED: Final = (
     "accepted: a checkpoint (.pt); a weights file (.npz) or the name of a bundled model, both "
     "with :numpy or :numba behind it or not; a predictor file of dlib (.dat)"
@@ -137,7 +137,7 @@ def _open_model(text: str, backend: BackendName | None) -> ModelSystem:
     try:
         model = npshapenet.load(text, backend=backend)
     except (ValueError, OSError, ImportError) as error:
-        raise UnusableSystem(f"{text}: {error}; {ACCEPTED}") from None
+        raise UnusableSystem(str(error) if text in str(error) else f"{text}: {error}") from None
     _check_count(text, len(model.weights.shape_model.mean))
     return ModelSystem(f"{Path(text).name}:{model.backend_name}", model)
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from reference import run_folder
 from reference.checkpoint import Checkpoint, CheckpointError, load, save
+from reference.data.augment import network_landmarks
 from reference.data.dataset import Faces, FacesError, read_faces
 from reference.recipe import Recipe, RecipeError, read_recipe
 from reference.shape_model import FittedShapeModel, fit_parameters
@@ -46,9 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return train(options)
-    except (UsageError, RecipeError, FacesError, CheckpointError) as error:
+    except (
+        UsageError,
+        RecipeError,
+        FacesError,
+        CheckpointError,
+        FloatingPointError,
+        OSError,
+    ) as error:
         print(f"reference.train: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("reference.train: broken off", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,11 +97,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WEIGHTS",
         help="take the shape model of a weights file instead of fitting one",
     )
-    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--epochs", type=_positive, help="instead of the recipe's")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument(
         "--workers",
-        type=int,
+        type=_not_negative,
         default=1,
         help="processes that prepare batches ahead (default 1); 0: none",
     )
@@ -103,21 +117,24 @@ def train(options: argparse.Namespace) -> int:
         recipe = overfit_settings(recipe, options.overfit, options.epochs or OVERFIT_EPOCHS)
     elif options.epochs is not None:
         recipe = _with_epochs(recipe, options.epochs)
+    _check_geometry(files, recipe)
     data = collect(files, recipe.training.held_out)
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(options.device)
     _use_cores(device, options.workers)
-    resume = _checkpoint_to_resume(options, recipe)
+    resume = _checkpoint_to_resume(options, recipe, data)
+    fitted: FittedShapeModel | None = None
     if resume is not None:
-        shape_model: Mapping[str, Tensor] = resume.shape_model
+        shape_model = resume.shape_model
     else:
-        options.out.mkdir(parents=True, exist_ok=True)
         fitted = _shape_model(options.shape_model, data, recipe)
-        run_folder.write_modes(options.out, fitted)
         shape_model = shape_model_tensors(fitted)
-    run_folder.write_settings(options.out, recipe, data.description)
     trainer = Trainer(
         recipe, data, device, shape_model=shape_model, resume=resume, workers=options.workers
     )
+    options.out.mkdir(parents=True, exist_ok=True)
+    if fitted is not None:
+        run_folder.write_modes(options.out, fitted)
+    run_folder.write_settings(options.out, recipe, data.description)
     goal = OVERFIT_GOAL_PERCENT if options.overfit is not None else None
     return _run(trainer, options.out, goal)
 
@@ -125,8 +142,13 @@ def train(options: argparse.Namespace) -> int:
 def _run(trainer: Trainer, folder: Path, goal_percent: float | None) -> int:
     images, truth = trainer.held_out_images()
     images, truth = images[:PREVIEW_FACES], truth[:PREVIEW_FACES]
+    # A run killed between checkpoint and log has the one and not the other.
+    run_folder.write_log(folder, trainer.log)
     saved_at = time.monotonic()
-    with tqdm(total=trainer.step_count, initial=trainer.step, unit="step") as bar:
+    with (
+        tqdm(total=trainer.step_count, initial=trainer.step, unit="step") as bar,
+        _ending_after_the_step() as is_interrupted,
+    ):
 
         def report(progress: Progress) -> bool:
             nonlocal saved_at
@@ -138,16 +160,16 @@ def _run(trainer: Trainer, folder: Path, goal_percent: float | None) -> int:
                 if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
                     save(folder / run_folder.LAST, trainer.checkpoint())
                     saved_at = time.monotonic()
-                return False
+                return is_interrupted()
             _keep(trainer, folder, progress.held_out_percent)
             run_folder.write_preview(folder, images, truth, trainer.predict(images))
             saved_at = time.monotonic()
             bar.write(f"epoch {progress.epoch:.0f}: held-out NME {progress.held_out_percent:.3f} %")
-            return goal_percent is not None and progress.held_out_percent < goal_percent
+            is_fitted = goal_percent is not None and progress.held_out_percent < goal_percent
+            return is_fitted or is_interrupted()
 
-        try:
-            trainer.run(report)
-        except KeyboardInterrupt:
+        trainer.run(report)
+        if is_interrupted():
             save(folder / run_folder.LAST, trainer.checkpoint())
             bar.write(f"interrupted at step {trainer.step}; --resume goes on from there")
             return 130
@@ -166,11 +188,67 @@ def _keep(trainer: Trainer, folder: Path, held_out_percent: float) -> None:
     is_best = held_out_percent < trainer.best_percent
     trainer.best_percent = min(trainer.best_percent, held_out_percent)
     checkpoint = trainer.checkpoint()
-    save(folder / run_folder.LAST, checkpoint)
+    # The best one first: killed in between, the last one doesn't know of it, and finds it again.
     if is_best:
         save(folder / run_folder.BEST, checkpoint)
+    save(folder / run_folder.LAST, checkpoint)
     run_folder.write_log(folder, trainer.log)
     run_folder.write_curves(folder, trainer.log)
+
+
+@contextlib.contextmanager
+def _ending_after_the_step() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C asks the run to end between two steps, where its state is whole; twice, at once."""
+    is_asked = False
+
+    def ask(signal_number: int, frame: object) -> None:
+        nonlocal is_asked
+        if is_asked:
+            raise KeyboardInterrupt
+        is_asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: is_asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _not_negative(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
+def _check_geometry(files: Sequence[tuple[str, Faces, float]], recipe: Recipe) -> None:
+    first, side_px = files[0][1].geometry, recipe.network.side_px
+    for name, faces, _ in files:
+        if not len(faces):
+            raise UsageError(f"{name}: there is no face in it")
+        if faces.geometry.side_px != side_px:
+            raise UsageError(
+                f"{name} is cut for a network of {faces.geometry.side_px} px, the recipe's has "
+                f"{side_px} px: python -m reference.prepare --side {side_px} cuts for it"
+            )
+        if faces.geometry != first:
+            raise UsageError(f"{name} is cut otherwise than {files[0][0]}: prepare them alike")
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name != "cpu" and not (name == "cuda" and torch.cuda.is_available()):
+        raise UsageError(f"--device {name}: there is no such device here; accepted: cpu, or cuda")
+    return torch.device(name)
 
 
 def _read_weighted(entry: str) -> tuple[str, Faces, float]:
@@ -213,16 +291,24 @@ def _use_cores(device: torch.device, workers: int) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) - workers))
 
 
-def _checkpoint_to_resume(options: argparse.Namespace, recipe: Recipe) -> Checkpoint | None:
+def _checkpoint_to_resume(
+    options: argparse.Namespace, recipe: Recipe, data: TrainingData
+) -> Checkpoint | None:
     path = options.out / run_folder.LAST
     if options.resume:
         checkpoint = load(path)
         if checkpoint.recipe != recipe:
             raise UsageError(f"{path} was trained with other settings than {options.recipe}")
+        if (tuple(checkpoint.data), checkpoint.crop_factor) != (data.description, data.crop_factor):
+            raise UsageError(f"{path} was trained on other data: {_listed(checkpoint.data)}")
         return checkpoint
     if path.exists():
         raise UsageError(f"{options.out} holds a run; give --resume or another folder")
     return None
+
+
+def _listed(data: Sequence[Mapping[str, object]]) -> str:
+    return ", ".join(f"{item['name']} ({item['faces']} faces):{item['weight']}" for item in data)
 
 
 def _shape_model(path: Path | None, data: TrainingData, recipe: Recipe) -> FittedShapeModel:
@@ -233,12 +319,13 @@ def _shape_model(path: Path | None, data: TrainingData, recipe: Recipe) -> Fitte
         with np.load(path, allow_pickle=False) as file:
             mean = file["shape.mean"].astype(np.float64)
             components = file["shape.components"].astype(np.float64)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise UsageError(f"{path}: no weights file with a shape model: {error}") from None
-    side_px = recipe.network.side_px
-    stored_px = data.faces.crops.shape[-1]
-    landmarks = (data.faces.landmarks.numpy() + 0.5) * (2 / side_px) - stored_px / side_px
-    parameters = fit_parameters(mean, components, landmarks)
+    shape = data.faces.landmarks.shape[1:]
+    if mean.shape != shape or components.shape[1:] != shape or not len(components):
+        raise UsageError(f"{path}: its shape model is not one of {shape[0]} points")
+    landmarks = network_landmarks(data.faces, recipe.network.side_px)
+    parameters = fit_parameters(mean, components, landmarks.numpy())
     # Few faces tell nothing of the spread: scores have unit variance by their making, and a
     # transform varies by about a tenth.
     spread = np.full(parameters.shape[1], 0.1)

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from reference.checkpoint import SHAPE_MODEL_KEYS, Checkpoint, build_network
-from reference.data.augment import Augmentation, Batch, augment
+from reference.data.augment import Augmentation, Batch, augment, mirrored, network_landmarks
 from reference.data.dataset import Faces
 from reference.data.steps import Steps, gather, loader, select
 from reference.losses import wing_loss
-from reference.recipe import Recipe, ShapeModelSettings
+from reference.recipe import Recipe, RecipeError, ShapeModelSettings
 from reference.shape_model import FittedShapeModel, fit
 
 OUTER_EYE_CORNERS = (36, 45)
@@ -75,19 +75,19 @@ def fit_shape_model(
 ) -> FittedShapeModel:
     """A shape model of the faces trained on and their mirror images.
 
-    With their mirror images, so that no side of the face is favoured.
+    With their mirror images, so that no side of the face is favoured. RecipeError for settings
+    that don't fit these faces.
     """
-    chosen = torch.nonzero(data.weights > 0).flatten()
-    faces = select(data.faces, chosen)
-    generator = torch.Generator()
-    _, landmarks = augment(faces, side_px, Augmentation(), generator)
-    _, mirrored = augment(faces, side_px, Augmentation(mirror_share=1.0), generator)
-    return fit(
-        torch.cat([landmarks, mirrored]).numpy(),
-        components=settings.components,
-        variance_kept=settings.variance_kept,
-        alignment=settings.alignment,  # type: ignore[arg-type]
-    )
+    landmarks = network_landmarks(data.faces, side_px)[data.weights > 0]
+    try:
+        return fit(
+            torch.cat([landmarks, mirrored(landmarks)]).numpy(),
+            components=settings.components,
+            variance_kept=settings.variance_kept,
+            alignment=settings.alignment,  # type: ignore[arg-type]
+        )
+    except ValueError as error:
+        raise RecipeError(f"[shape_model] {error}") from None
 
 
 def shape_model_tensors(model: FittedShapeModel) -> dict[str, Tensor]:
@@ -139,6 +139,7 @@ class Trainer:
         )
         self.optimizer = _optimizer(network, settings.learning_rate, settings.weight_decay)
         self.step = 0
+        self.running_loss = math.nan
         self.best_percent = math.inf
         self.log: list[Mapping[str, float]] = []
         if resume is not None:
@@ -155,6 +156,7 @@ class Trainer:
         self.averaged.n_averaged.fill_(checkpoint.average_count)
         self.optimizer.load_state_dict(dict(checkpoint.optimizer))
         self.step, self.best_percent = checkpoint.step, checkpoint.best_percent
+        self.running_loss = checkpoint.running_loss
         self.log = list(checkpoint.log)
 
     def checkpoint(self) -> Checkpoint:
@@ -171,6 +173,7 @@ class Trainer:
             crop_factor=self.data.crop_factor,
             data=self.data.description,
             log=tuple(self.log),
+            running_loss=self.running_loss,
         )
 
     def run(self, report: Callable[[Progress], bool]) -> None:
@@ -178,10 +181,10 @@ class Trainer:
         settings = self.recipe.training
         validate_every = settings.validate_every_epochs * self.steps.steps_per_epoch
         batches = loader(self.steps, self.step, self.step_count, self.workers)
-        running_loss = math.nan
         for images, landmarks in batches:
             loss = self._train_step(images, landmarks)
-            running_loss = loss if math.isnan(running_loss) else 0.98 * running_loss + 0.02 * loss
+            before = loss if math.isnan(self.running_loss) else self.running_loss
+            self.running_loss = 0.98 * before + 0.02 * loss
             self.step += 1
             held_out_percent = None
             if self.step % validate_every == 0 or self.step == self.step_count:
@@ -189,7 +192,7 @@ class Trainer:
                 self.log.append(
                     {
                         "epoch": self.step / self.steps.steps_per_epoch,
-                        "loss": running_loss,
+                        "loss": self.running_loss,
                         "held_out_nme_percent": held_out_percent,
                         "learning_rate": self.learning_rate(),
                     }
@@ -198,7 +201,7 @@ class Trainer:
                 self.step,
                 self.step_count,
                 self.step / self.steps.steps_per_epoch,
-                running_loss,
+                self.running_loss,
                 self.learning_rate(),
                 held_out_percent,
             )
@@ -270,13 +273,19 @@ def overfit_settings(recipe: Recipe, face_count: int, epochs: int) -> Recipe:
     training = dataclasses.replace(
         recipe.training,
         epochs=epochs,
-        batch_size=min(face_count, recipe.training.batch_size),
         held_out=0,
         weight_decay=0.0,
         average_decay=0.9,
         validate_every_epochs=max(1, epochs // 20),
     )
-    return dataclasses.replace(recipe, training=training, augmentation=Augmentation())
+    shape_model = recipe.shape_model
+    if shape_model.components is not None:
+        # A shape model of these faces and their mirror images has one less than there are.
+        count = min(shape_model.components, 2 * face_count - 1)
+        shape_model = dataclasses.replace(shape_model, components=count)
+    return dataclasses.replace(
+        recipe, shape_model=shape_model, training=training, augmentation=Augmentation()
+    )
 
 
 def _optimizer(

@@ -15,6 +15,9 @@ from reference.data.face import Box, LabelError, LabelledFace
 
 Floats = NDArray[np.float64]
 
+#: Side of a crop over that of its box, by which a view is called inside its photo or not.
+CROP_FACTOR: Final = 1.5
+
 _GRAY_MODES: Final = frozenset({"1", "L", "LA", "I", "F"})
 # A box this many times larger than the photo is damage, and its crop could fill the memory.
 _MAX_BOX_TO_PHOTO: Final = 4.0
@@ -26,12 +29,14 @@ class View:
 
     ``photo`` is upright and 8 bits a channel, of mode L or RGB; ``box`` is left, top, right,
     bottom in its pixels: edges, right and bottom exclusive; ``landmarks`` (68, 2) are the true
-    ones, the centre of the photo's top-left pixel at (0, 0).
+    ones, the centre of the photo's top-left pixel at (0, 0). ``is_inside`` says that 1.5 × the
+    box needs no pixel from outside the photo, where the border can't tell where the face is.
     """
 
     photo: Image.Image
     box: Box
     landmarks: Floats
+    is_inside: bool
 
 
 def open_view(face: LabelledFace) -> View:
@@ -52,7 +57,20 @@ def open_view(face: LabelledFace) -> View:
         detail = f"{type(error).__name__}: {error}"
         raise LabelError(face.labels, face.name, "unreadable image", detail) from None
     _check_box(face, photo)
-    return View(photo, face.box, face.landmarks)
+    return View(photo, face.box, face.landmarks, lie_inside(crop_corners(face.box), photo))
+
+
+def crop_corners(box: Box) -> Floats:
+    """The corners (4, 2) of the square of CROP_FACTOR × the box's longer side around its centre."""
+    left, top, right, bottom = box
+    half = CROP_FACTOR * max(right - left, bottom - top) / 2
+    signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    return np.array([left + right, top + bottom]) / 2 + half * signs
+
+
+def lie_inside(points: Floats, photo: Image.Image) -> bool:
+    """Whether points (..., 2), counted from the photo's outer edge, all lie in it."""
+    return bool((points >= 0).all() and (points <= photo.size).all())
 
 
 def _in_8_bits(photo: Image.Image) -> Image.Image:

@@ -64,7 +64,7 @@ def augment(
     """
     count, stored_px = batch.crops.shape[0], batch.crops.shape[-1]
     reach = stored_px / side_px
-    landmarks = (batch.landmarks + 0.5) * (2 / side_px) - reach
+    landmarks = network_landmarks(batch, side_px)
     photo_edges = batch.photo_edges * (2 / side_px) - reach
     to_source, offset = _random_similarities(count, settings, generator)
 
@@ -84,6 +84,17 @@ def augment(
     landmarks = (landmarks - offset[:, None]) @ turned_back.transpose(1, 2)
     landmarks = _mirrored_order(landmarks, to_source)
     return _photometric(images, settings, generator), landmarks
+
+
+def network_landmarks(batch: Batch, side_px: int) -> Tensor:
+    """The landmarks (N, L, 2) of unchanged crops, −1 to 1."""
+    reach = batch.crops.shape[-1] / side_px
+    return (batch.landmarks + 0.5) * (2 / side_px) - reach
+
+
+def mirrored(landmarks: Tensor) -> Tensor:
+    """Landmarks (N, 68, 2) of the mirrored pictures, renumbered: left stays the subject's left."""
+    return landmarks[:, list(MIRROR)] * torch.tensor([-1.0, 1.0])
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ many workers prepare them.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from reference.data.augment import Augmentation, Batch, augment
 from reference.data.dataset import Faces
+
+_OF_EPOCH, _OF_STEP = 0, 1
 
 
 def gather(faces: Sequence[Faces]) -> Batch:
@@ -50,7 +53,8 @@ class Steps(Dataset[tuple[Tensor, Tensor]]):
         self.faces = faces
         self.weights = weights
         self.side_px = side_px
-        self.batch_size = min(batch_size, len(faces.crops))
+        # A single face is repeated: batch norm can't do with one value of a channel.
+        self.batch_size = min(batch_size, max(2, len(faces.crops)))
         self.augmentation = augmentation
         self.seed = seed
         self.steps_per_epoch = max(1, int(weights.sum()) // self.batch_size)
@@ -60,17 +64,23 @@ class Steps(Dataset[tuple[Tensor, Tensor]]):
         order = self._order(epoch)
         start = place * self.batch_size
         indices = order[torch.arange(start, start + self.batch_size) % len(order)]
-        # An odd factor keeps the seeds of steps and of epochs apart.
-        generator = torch.Generator().manual_seed((self.seed << 32) + 2 * step + 1)
+        generator = self._generator(_OF_STEP, step)
         return augment(select(self.faces, indices), self.side_px, self.augmentation, generator)
 
     def _order(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed((self.seed << 32) + 2 * epoch)
+        generator = self._generator(_OF_EPOCH, epoch)
         counts = torch.floor(
             self.weights + torch.rand(len(self.weights), generator=generator)
         ).long()
+        if not counts.any():
+            counts = (self.weights > 0).long()
         drawn = torch.repeat_interleave(torch.arange(len(counts)), counts)
         return drawn[torch.randperm(len(drawn), generator=generator)]
+
+    def _generator(self, purpose: int, number: int) -> torch.Generator:
+        # PyTorch's generator reads 32 bits of its seed, which all three have to reach.
+        mixed = np.random.SeedSequence([self.seed, purpose, number]).generate_state(1)
+        return torch.Generator().manual_seed(int(mixed[0]))
 
 
 def loader(steps: Steps, first: int, end: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
@@ -81,4 +91,10 @@ def loader(steps: Steps, first: int, end: int, workers: int) -> DataLoader[tuple
         sampler=range(first, end),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        worker_init_fn=_leave_interrupts_to_the_parent,
     )
+
+
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    # Ctrl-C reaches the whole process group; the run ends after its step, and needs its batch.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

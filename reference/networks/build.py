@@ -9,11 +9,18 @@ from torch import nn
 from reference.networks.blocks import Activation
 from reference.networks.compact import CompactExtractor, block_settings
 from reference.networks.original import SIDE_PX, Norm, OriginalExtractor
-from reference.recipe import NetworkSettings
+from reference.recipe import NetworkSettings, RecipeError
 
 
 def build_extractor(settings: NetworkSettings, output_count: int) -> nn.Module:
-    """The extractor that a recipe names; ValueError says which setting is off."""
+    """The extractor that a recipe names; RecipeError says which setting is off."""
+    try:
+        return _extractor(settings, output_count)
+    except ValueError as error:
+        raise RecipeError(f"[network] {error}") from None
+
+
+def _extractor(settings: NetworkSettings, output_count: int) -> nn.Module:
     if settings.extractor == "original":
         if settings.side_px != SIDE_PX:
             raise ValueError(f"the original extractor needs side_px = {SIDE_PX}")

@@ -94,8 +94,21 @@ def _block(in_channels: int, settings: BlockSettings, activation: Activation) ->
 
 
 def block_settings(entry: dict[str, object]) -> BlockSettings:
-    """A block of a recipe; ValueError names a key that isn't known."""
-    known = {field.name for field in dataclasses.fields(BlockSettings)}
-    if unknown := set(entry) - known:
-        raise ValueError(f"a block has {', '.join(sorted(known))}, not {', '.join(unknown)}")
-    return BlockSettings(**entry)  # type: ignore[arg-type]
+    """A block of a recipe; ValueError names the key that is unknown, missing or off."""
+    known = [field.name for field in dataclasses.fields(BlockSettings)]
+    if unknown := sorted(set(entry) - set(known)):
+        raise ValueError(f"a block has {', '.join(known)}, not {', '.join(unknown)}")
+    if not {"type", "channels"} <= set(entry):
+        raise ValueError(f"a block has type and channels at least, not {entry}")
+    for key in set(entry) - {"type"}:
+        value = entry[key]
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 4096:
+            raise ValueError(
+                f"a block's {key} must be a whole number from 1 to 4096, not {value!r}"
+            )
+    settings = BlockSettings(**entry)  # type: ignore[arg-type]
+    if settings.kernel % 2 == 0:
+        raise ValueError(f"a block's kernel must be odd, not {settings.kernel}")
+    if (settings.type == "inverted") != (settings.hidden > 0):
+        raise ValueError(f"hidden is for blocks of type inverted, and they need it: {entry}")
+    return settings

@@ -1,0 +1,39 @@
+"""Face landmarks from a gray face crop: ShapeNet in NumPy, compiled by Numba.
+
+    import npshapenet
+    from PIL import Image
+
+    photo = Image.open("photo.jpg")
+    crop = npshapenet.crop_face(photo, npshapenet.Box(left=98, top=42, right=201, bottom=145))
+    landmarks = npshapenet.predict(crop)  # float32 (68, 2): x, y in pixels of the crop
+    on_photo = crop.to_photo(landmarks)
+    left_eye = on_photo[list(npshapenet.REGIONS["left_eye"])]
+
+``predict`` takes a gray array (H, W) as well, uint8 or floats in 0–1, and several crops at once.
+``load`` gives other models than the bundled one, and the choice of a backend. Conventions: the
+centre of a crop's top-left pixel is (0, 0), x right, y down; left and right are the subject's.
+The bundled weights have terms of their own: ``npshapenet/models/LICENSE``.
+"""
+
+from __future__ import annotations
+
+from npshapenet.image import Box, Crop
+from npshapenet.markup import REGIONS
+from npshapenet.model import Model, crop_face, load, predict
+from npshapenet.shape import Parameters
+from npshapenet.weights import WeightsError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "REGIONS",
+    "Box",
+    "Crop",
+    "Model",
+    "Parameters",
+    "WeightsError",
+    "__version__",
+    "crop_face",
+    "load",
+    "predict",
+]

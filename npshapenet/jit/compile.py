@@ -1,0 +1,66 @@
+"""Machine code of the engine: compiled by Numba, given C names, emitted as one object file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+from npshapenet.jit import cpu, engine, resizing
+
+# The functions that the object file exports, by their C names.
+RUN, RESIZE = "npshapenet_run", "npshapenet_resize"
+
+
+def compile_engine(target: cpu.Target, relocation: str = "default") -> bytes:
+    """The object file for ``target``; ``relocation`` "pic" makes one for a shared library."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = _module_of(RUN, engine.run, engine.RUN_SIGNATURE.args)
+    module.link_in(_module_of(RESIZE, resizing.resize, resizing.RESIZE_SIGNATURE.args))
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, reloc=relocation, codemodel="jitdefault"
+    )
+    return bytes(machine.emit_object(module))
+
+
+def _module_of(name: str, function: Any, arguments: Sequence[Any]) -> llvm.ModuleRef:
+    """The optimised LLVM module of a Numba function, with a C function ``name`` that calls it."""
+    function.compile(tuple(arguments))
+    compiled = function.overloads[tuple(arguments)]
+    module = llvm.parse_assembly(compiled.library.get_llvm_str())
+    wrapper = _c_wrapper(name, compiled.fndesc.llvm_func_name, arguments)
+    module.link_in(llvm.parse_assembly(str(wrapper)))
+    module.verify()
+    return module
+
+
+def _c_wrapper(name: str, numba_name: str, arguments: Sequence[Any]) -> ir.Module:
+    """``void name(arguments…)``, which calls a Numba function by Numba's convention.
+
+    That is: a pointer for the result, a pointer for an exception, the arguments; it returns a
+    status. The engine has no result and raises nothing.
+    """
+    pointer = ir.IntType(8).as_pointer()
+    kinds = [_c_type(argument) for argument in arguments]
+    module = ir.Module(f"{name}.wrapper")
+    numba_type = ir.FunctionType(
+        ir.IntType(32), [pointer.as_pointer(), pointer.as_pointer(), *kinds]
+    )
+    callee = ir.Function(module, numba_type, numba_name)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    result, exception = builder.alloca(pointer), builder.alloca(pointer)
+    builder.call(callee, [result, exception, *function.args])
+    builder.ret_void()
+    return module
+
+
+def _c_type(argument: Any) -> ir.Type:
+    """The LLVM type of a Numba argument: a pointer, a float32 or an int64."""
+    name = str(argument)
+    if name.endswith("*"):
+        return ir.IntType(8).as_pointer()
+    return ir.FloatType() if name == "float32" else ir.IntType(64)

@@ -1,0 +1,82 @@
+"""What the compiled engine must know about the CPU: one table of register tiles.
+
+A *convolution tile* of MR pixels × NR channels lives in vector registers while it is computed:
+MR · NR/V accumulators (V floats a register), NR/V registers of weights and one of a pixel,
+never more than the CPU has. A *depthwise tile* needs its accumulators and NR/V weights.
+This module imports neither numba nor llvmlite until it is asked about the CPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+
+Tile = tuple[int, int]  # pixels (MR), vector registers of channels (NR / V)
+
+
+@dataclass(frozen=True)
+class Registers:
+    """The tiles for one kind of vector register; the table below says how they were chosen."""
+
+    floats: int  # V: how many float32 a vector register holds
+    tiles: tuple[Tile, ...]  # of convolutions and dense layers
+    depthwise_tiles: tuple[Tile, ...]
+
+
+# At least 8 accumulators hide the latency of a multiply-add (4 cycles, two a cycle); more
+# accumulators mean fewer loads for each. The plan takes, layer by layer, the tiles that waste
+# least of a row of pixels and of the channels; 1 pixel serves what is smaller than any other.
+# The first tile of one vector and the last (1, 1) serve the resize as well.
+AVX512 = Registers(  # 32 registers of 16
+    16,
+    ((14, 1), (14, 2), (12, 2), (10, 2), (8, 3), (7, 1), (7, 3), (4, 3), (1, 4), (1, 1)),
+    ((14, 1), (7, 2), (4, 2), (1, 4), (1, 1)),
+)
+AVX = Registers(  # 16 registers of 8
+    8,
+    ((12, 1), (6, 2), (5, 2), (4, 3), (7, 1), (1, 4), (1, 1)),
+    ((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)),
+)
+SSE2 = Registers(  # 16 registers of 4
+    4,
+    ((12, 1), (6, 2), (5, 2), (7, 1), (1, 4), (1, 1)),
+    ((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)),
+)
+NEON = Registers(  # 32 registers of 4
+    4,
+    ((14, 1), (8, 2), (7, 2), (5, 4), (1, 4), (1, 1)),
+    ((14, 1), (7, 2), (4, 4), (1, 4), (1, 1)),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """For which machine to compile, as LLVM names it."""
+
+    triple: str
+    cpu: str
+    features: str
+
+    @property
+    def registers(self) -> Registers:
+        """The row of the table for this machine."""
+        features = self.features.split(",")
+        if "+avx512f" in features:
+            return AVX512
+        if "+avx" in features:
+            return AVX
+        is_arm = self.triple.startswith(("aarch64", "arm64"))
+        return NEON if is_arm else SSE2
+
+
+@functools.cache
+def target() -> Target:
+    """This machine, or the part of it that NUMBA_CPU_NAME and NUMBA_CPU_FEATURES allow."""
+    import llvmlite.binding as llvm
+
+    cpu = os.environ.get("NUMBA_CPU_NAME") or None
+    features = os.environ.get("NUMBA_CPU_FEATURES")
+    if features is None:
+        features = "" if cpu == "generic" else llvm.get_host_cpu_features().flatten()
+    return Target(llvm.get_default_triple(), cpu or llvm.get_host_cpu_name(), features)

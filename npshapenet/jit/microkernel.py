@@ -1,0 +1,466 @@
+"""The microkernels: tiles of multiply-adds in vector registers, written for LLVM.
+
+This is the only place that knows vector registers. A CPU multiplies and adds V float32 (4, 8
+or 16) in one instruction. What makes a convolution fast is to hold a *tile* of the output in
+registers, MR pixels × NR channels, while everything that its sums need streams past: for each
+step of depth k, NR/V vectors of weights are loaded once and used for all MR pixels, and one
+input value of each pixel is loaded once, repeated V times (*broadcast*) and used for all
+channels. Python loops here run while code is being made: they unroll the tile. The loops that
+the CPU runs are those of ``Emitter.loop``.
+
+Numba sees each microkernel as a function, made by ``@intrinsic``; the tiles that exist are
+listed in cpu.py and chosen by their place in that list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from npshapenet.jit import cpu
+from npshapenet.jit.steps import HARD_SWISH, NONE
+
+FLOATS = types.CPointer(types.float32)
+
+_FLOAT = ir.FloatType()
+_FLOAT_POINTER = _FLOAT.as_pointer()
+_INDEX = ir.IntType(64)
+_VOID = ir.VoidType()
+
+Value = Any  # an ir.Value: a number, pointer or vector that exists when the code runs
+
+
+class Emitter:
+    """Appends instructions to one function: the few things that a vector register can do."""
+
+    def __init__(self, builder: ir.IRBuilder, width: int) -> None:
+        self.builder = builder
+        self.width = width
+        self.vector = ir.VectorType(_FLOAT, width)
+
+    def index(self, value: int) -> Value:
+        return ir.Constant(_INDEX, value)
+
+    def at(self, pointer: Value, offset: Value | int) -> Value:
+        """``pointer + offset``, counted in floats."""
+        if isinstance(offset, int):
+            offset = self.index(offset)
+        return self.builder.gep(pointer, [offset])
+
+    def load(self, pointer: Value, vector: int = 0, align: int = 4) -> Value:
+        """V floats from memory; ``vector`` counts in vectors from the pointer."""
+        pointer = self.at(pointer, vector * self.width)
+        pointer = self.builder.bitcast(pointer, self.vector.as_pointer())
+        return self.builder.load(pointer, align=align)
+
+    def load_aligned(self, pointer: Value, vector: int = 0) -> Value:
+        """As load, from where the arena and the packed weights promise alignment."""
+        return self.load(pointer, vector, align=4 * self.width)
+
+    def store(self, value: Value, pointer: Value, vector: int = 0) -> None:
+        pointer = self.at(pointer, vector * self.width)
+        self.builder.store(
+            value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=4
+        )
+
+    def repeat(self, number: Value | float) -> Value:
+        """One float in all V places."""
+        if isinstance(number, float):
+            return ir.Constant(self.vector, [number] * self.width)
+        first = self.builder.insert_element(
+            ir.Constant(self.vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
+        )
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
+        return self.builder.shuffle_vector(
+            first, ir.Constant(self.vector, ir.Undefined), everywhere
+        )
+
+    def broadcast(self, pointer: Value) -> Value:
+        """The one float at ``pointer``, in all V places: a single load instruction."""
+        return self.repeat(self.builder.load(pointer, align=4))
+
+    def multiply_add(self, a: Value, b: Value, total: Value) -> Value:
+        """``a · b + total``. Not llvm.fma: without the instruction that calls a function."""
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        function = cgutils.get_or_insert_function(
+            self.builder.module, kind, f"llvm.fmuladd.v{self.width}f32"
+        )
+        return self.builder.call(function, [a, b, total])
+
+    def add(self, a: Value, b: Value) -> Value:
+        return self.builder.fadd(a, b)
+
+    def at_least(self, value: Value, lower: Value) -> Value:
+        below = self.builder.fcmp_ordered("<", value, lower)  # false for NaN, which stays
+        return self.builder.select(below, lower, value)
+
+    def at_most(self, value: Value, upper: Value) -> Value:
+        return self.builder.select(self.builder.fcmp_ordered(">", value, upper), upper, value)
+
+    def hard_swish(self, x: Value) -> Value:
+        """``x · min(max(x + 3, 0), 6) / 6``"""
+        gate = self.at_least(self.add(x, self.repeat(3.0)), self.repeat(0.0))
+        gate = self.at_most(gate, self.repeat(6.0))
+        return self.builder.fmul(self.builder.fmul(x, gate), self.repeat(1.0 / 6.0))
+
+    def fence(self) -> None:
+        """An instruction that is none: loads from after it are not moved to before it.
+
+        Without it LLVM starts the loads of several steps of depth at once, finds too few
+        registers for them and moves accumulators to memory and back.
+        """
+        nothing = ir.FunctionType(_VOID, [])
+        self.builder.asm(nothing, "", "~{memory}", [], side_effect=True)
+
+    def opaque(self, pointer: Value) -> Value:
+        """The same pointer, of which LLVM no longer knows how it was computed.
+
+        Otherwise it computes each pixel's address from the one before, and every load waits
+        for a chain of additions.
+        """
+        same = ir.FunctionType(pointer.type, [pointer.type])
+        return self.builder.asm(same, "", "=r,0", [pointer], side_effect=False)
+
+    def loop(
+        self,
+        count: Value,
+        carried: Sequence[Value],
+        body: Callable[[list[Value]], list[Value]],
+    ) -> list[Value]:
+        """Run ``body`` ``count`` times; what it returns, it is given in the next round."""
+        before = self.builder.block
+        head, inside, after = (
+            self.builder.append_basic_block(name) for name in ("head", "body", "after")
+        )
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        done = self.builder.phi(_INDEX)
+        done.add_incoming(self.index(0), before)
+        current = [self.builder.phi(value.type) for value in carried]
+        for phi, value in zip(current, carried, strict=True):
+            phi.add_incoming(value, before)
+        self.builder.cbranch(self.builder.icmp_signed("<", done, count), inside, after)
+        self.builder.position_at_end(inside)
+        following = body(list(current))
+        done.add_incoming(self.builder.add(done, self.index(1)), self.builder.block)
+        for phi, value in zip(current, following, strict=True):
+            phi.add_incoming(value, self.builder.block)
+        self.builder.branch(head)
+        self.builder.position_at_end(after)
+        return current
+
+    def choose(
+        self,
+        condition: Value,
+        then: Callable[[], list[Value]],
+        otherwise: Callable[[], list[Value]],
+    ) -> list[Value]:
+        """The values of ``then()`` or of ``otherwise()``; only that one runs."""
+        ends = []
+        blocks = [self.builder.append_basic_block(name) for name in ("then", "else", "after")]
+        self.builder.cbranch(condition, blocks[0], blocks[1])
+        for block, branch in zip(blocks, (then, otherwise), strict=False):
+            self.builder.position_at_end(block)
+            ends.append((branch(), self.builder.block))
+            self.builder.branch(blocks[2])
+        self.builder.position_at_end(blocks[2])
+        merged = [self.builder.phi(value.type) for value in ends[0][0]]
+        for values, block in ends:
+            for phi, value in zip(merged, values, strict=True):
+                phi.add_incoming(value, block)
+        return merged
+
+
+def _start_sums(
+    emit: Emitter, bias: Value, addend: Value, addend_pixels: Callable[[], list[Value]], tile: cpu.Tile
+) -> list[Value]:
+    """The accumulators before the first multiply-add: the bias, plus the addend if there is one.
+
+    One register for each pixel and vector of channels, pixels first.
+    """
+    pixels, vectors = tile
+    biases = [emit.load_aligned(bias, vector) for vector in range(vectors)]
+
+    def with_addend() -> list[Value]:
+        return [
+            emit.add(biases[vector], emit.load(pointer, vector))
+            for pointer in addend_pixels()
+            for vector in range(vectors)
+        ]
+
+    is_given = emit.builder.icmp_unsigned("!=", addend, ir.Constant(_FLOAT_POINTER, None))
+    return emit.choose(is_given, with_addend, lambda: biases * pixels)
+
+
+def _store_activated(
+    emit: Emitter, sums: list[Value], activation: Value, out_pixels: list[Value]
+) -> None:
+    """Each accumulator, after the activation, to its pixel and vector of channels."""
+    vectors = len(sums) // len(out_pixels)
+
+    def store(values: list[Value]) -> list[Value]:
+        for number, value in enumerate(values):
+            emit.store(value, out_pixels[number // vectors], number % vectors)
+        return []
+
+    def clamped() -> list[Value]:
+        is_linear = emit.builder.icmp_signed("==", activation, emit.index(NONE))
+        lower = emit.builder.select(
+            is_linear, ir.Constant(_FLOAT, float("-inf")), ir.Constant(_FLOAT, 0.0)
+        )
+        lowest = emit.repeat(lower)
+        return store([emit.at_least(value, lowest) for value in sums])
+
+    is_swish = emit.builder.icmp_signed("==", activation, emit.index(HARD_SWISH))
+    emit.choose(is_swish, lambda: store([emit.hard_swish(value) for value in sums]), clamped)
+
+
+class _PixelRow:
+    """Addresses of the pixels of a tile, ``pitch`` floats apart, that move through memory.
+
+    Every third pixel has a pointer; the others are one or two pitches away, which an
+    instruction's address can hold. A pointer for each would not fit into the registers.
+    """
+
+    def __init__(self, emit: Emitter, pitch: Value, pixels: int) -> None:
+        self._emit, self._pixels = emit, pixels
+        self._pitches = [emit.builder.mul(pitch, emit.index(count)) for count in range(3)]
+        self._three = emit.builder.mul(pitch, emit.index(3))
+        self.anchor_count = -(-pixels // 3)
+
+    def anchors(self, first: Value) -> list[Value]:
+        anchors = [first]
+        for _ in range(self.anchor_count - 1):
+            anchors.append(self._emit.at(anchors[-1], self._three))
+        return [self._emit.opaque(anchor) for anchor in anchors]
+
+    def moved(self, anchors: list[Value], distance: Value | int) -> list[Value]:
+        return [self._emit.at(anchor, distance) for anchor in anchors]
+
+    def pixels(self, anchors: list[Value]) -> list[Value]:
+        return [
+            self._emit.at(anchors[pixel // 3], self._pitches[pixel % 3])
+            for pixel in range(self._pixels)
+        ]
+
+
+def _emit_convolution_tile(
+    emit: Emitter,
+    tile: cpu.Tile,
+    left: Value,  # the first input of the tile's first pixel
+    left_pixel: Value,  # distance between the inputs of neighbouring pixels
+    runs: Value,  # for each pixel: so many contiguous runs of inputs,
+    run_pitch: Value,  # so far apart,
+    run_length: Value,  # so long
+    panel: Value,  # NR biases, then for each input its NR weights
+    out: Value,
+    out_pixel: Value,
+    addend: Value,  # or null
+    addend_pixel: Value,
+    activation: Value,
+) -> None:
+    """``out[p, n] = activation(bias[n] + addend[p, n] + Σ_k left[p, k] · panel[k, n])``
+
+    for MR pixels p and NR channels n; k runs through all inputs of all runs.
+    """
+    pixels, vectors = tile
+    channels = vectors * emit.width
+
+    def pixels_of(first: Value, pitch: Value) -> list[Value]:
+        row = _PixelRow(emit, pitch, pixels)
+        return row.pixels(row.anchors(first))
+
+    sums = _start_sums(emit, panel, addend, lambda: pixels_of(addend, addend_pixel), tile)
+    inputs = _PixelRow(emit, left_pixel, pixels)
+
+    def one_depth(carried: list[Value]) -> list[Value]:
+        weights_at, anchors = carried[0], carried[1 : 1 + inputs.anchor_count]
+        sums = carried[1 + inputs.anchor_count :]
+        weights = [emit.load_aligned(weights_at, vector) for vector in range(vectors)]
+        for pixel, pointer in enumerate(inputs.pixels(anchors)):
+            value = emit.broadcast(pointer)
+            for vector in range(vectors):
+                place = pixel * vectors + vector
+                sums[place] = emit.multiply_add(value, weights[vector], sums[place])
+            emit.fence()
+        return [emit.at(weights_at, channels), *inputs.moved(anchors, 1), *sums]
+
+    def one_run(carried: list[Value]) -> list[Value]:
+        run, weights_at, sums = carried[0], carried[1], carried[2:]
+        state = [weights_at, *inputs.anchors(run), *sums]
+        state = emit.loop(run_length, state, one_depth)
+        return [emit.at(run, run_pitch), state[0], *state[1 + inputs.anchor_count :]]
+
+    sums = emit.loop(runs, [left, emit.at(panel, channels), *sums], one_run)[2:]
+    _store_activated(emit, sums, activation, pixels_of(out, out_pixel))
+
+
+def _emit_depthwise_tile(
+    emit: Emitter,
+    tile: cpu.Tile,
+    left: Value,  # what the first tap of the first pixel reads
+    left_pixel: Value,
+    rows: Value,  # of taps
+    row_pitch: Value,  # distance between the inputs of taps one below the other
+    columns: Value,
+    column_pitch: Value,
+    weights: Value,  # NR biases, then NR weights for each tap,
+    weight_pitch: Value,  # so far apart
+    out: Value,
+    out_pixel: Value,
+    activation: Value,
+) -> None:
+    """``out[p, n] = activation(bias[n] + Σ_tap left[p, tap, n] · weights[tap, n])``
+
+    for MR pixels p of one row and NR channels n. Loading each input once for all taps that
+    use it would save loads, which a CPU does as fast as multiply-adds; but it would need a
+    kernel for every size and stride. This one serves all.
+    """
+    pixels, vectors = tile
+
+    build = emit.builder
+    inputs = _PixelRow(emit, left_pixel, pixels)
+    # One loop over all taps: a loop over the columns inside one over the rows spends more
+    # time in between than in its few rounds.
+    row_step = build.sub(row_pitch, build.mul(column_pitch, build.sub(columns, emit.index(1))))
+
+    def one_tap(carried: list[Value]) -> list[Value]:
+        tap, columns_left, weights_at, *sums = carried
+        factors = [emit.load_aligned(weights_at, vector) for vector in range(vectors)]
+        for pixel, pointer in enumerate(inputs.pixels(inputs.anchors(tap))):
+            for vector in range(vectors):
+                place = pixel * vectors + vector
+                value = emit.load_aligned(pointer, vector)
+                sums[place] = emit.multiply_add(value, factors[vector], sums[place])
+        columns_left = build.sub(columns_left, emit.index(1))
+        is_row_done = build.icmp_signed("==", columns_left, emit.index(0))
+        tap = emit.at(tap, build.select(is_row_done, row_step, column_pitch))
+        columns_left = build.select(is_row_done, columns, columns_left)
+        return [tap, columns_left, emit.at(weights_at, weight_pitch), *sums]
+
+    sums = [emit.load_aligned(weights, vector) for vector in range(vectors)] * pixels
+    first_tap = emit.at(weights, vectors * emit.width)
+    taps = build.mul(rows, columns)
+    sums = emit.loop(taps, [left, columns, first_tap, *sums], one_tap)[3:]
+    outputs = _PixelRow(emit, out_pixel, pixels)
+    _store_activated(emit, sums, activation, outputs.pixels(outputs.anchors(out)))
+
+
+def _function_for_tile(
+    module: ir.Module, name: str, tile: cpu.Tile, width: int, arguments: Sequence[Any], emit_tile: Any
+) -> ir.Function:
+    """The LLVM function of one tile, made when it is first asked for."""
+    name = f"npshapenet.{name}.{tile[0]}x{tile[1]}x{width}"
+    if name in module.globals:
+        return module.globals[name]
+    function = ir.Function(module, ir.FunctionType(_VOID, arguments), name)
+    function.linkage = "linkonce_odr"  # one copy stays where several callers bring it
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    builder = ir.IRBuilder(function.append_basic_block())
+    emit_tile(Emitter(builder, width), tile, *function.args)
+    builder.ret_void()
+    return function
+
+
+def _emit_tile_call(
+    builder: ir.IRBuilder, name: str, tiles: Sequence[cpu.Tile], emit_tile: Any, values: Any
+) -> None:
+    """Call the tile whose place in ``tiles`` the first value gives, with the other values."""
+    width = cpu.target().registers.floats
+    place, *arguments = (
+        builder.bitcast(value, _FLOAT_POINTER) if value.type.is_pointer else value
+        for value in values
+    )
+    after = builder.append_basic_block("after")
+    switch = builder.switch(place, after)
+    for number, tile in enumerate(tiles):
+        block = builder.append_basic_block("tile")
+        switch.add_case(number, block)
+        builder.position_at_end(block)
+        kinds = [value.type for value in arguments]
+        function = _function_for_tile(builder.module, name, tile, width, kinds, emit_tile)
+        builder.call(function, arguments)
+        builder.branch(after)
+    builder.position_at_end(after)
+
+
+@intrinsic
+def convolution_tile(
+    typing_context: Any,
+    place: Any,
+    left: Any,
+    left_pixel: Any,
+    runs: Any,
+    run_pitch: Any,
+    run_length: Any,
+    panel: Any,
+    out: Any,
+    out_pixel: Any,
+    addend: Any,
+    addend_pixel: Any,
+    activation: Any,
+) -> Any:
+    """The convolution tile at ``place`` in cpu.py's table: see _emit_convolution_tile."""
+    i, f = types.int64, FLOATS
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        tiles = cpu.target().registers.tiles
+        _emit_tile_call(builder, "convolution", tiles, _emit_convolution_tile, values)
+        return context.get_dummy_value()
+
+    return types.void(i, f, i, i, i, i, f, f, i, f, i, i), generate
+
+
+@intrinsic
+def depthwise_tile(
+    typing_context: Any,
+    place: Any,
+    left: Any,
+    left_pixel: Any,
+    rows: Any,
+    row_pitch: Any,
+    columns: Any,
+    column_pitch: Any,
+    weights: Any,
+    weight_pitch: Any,
+    out: Any,
+    out_pixel: Any,
+    activation: Any,
+) -> Any:
+    """The depthwise tile at ``place`` in cpu.py's table: see _emit_depthwise_tile."""
+    i, f = types.int64, FLOATS
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        tiles = cpu.target().registers.depthwise_tiles
+        _emit_tile_call(builder, "depthwise", tiles, _emit_depthwise_tile, values)
+        return context.get_dummy_value()
+
+    return types.void(i, f, i, i, i, i, i, f, i, f, i, i), generate
+
+
+@intrinsic
+def at(typing_context: Any, pointer: Any, offset: Any) -> Any:
+    """``pointer + offset``, counted in elements."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.gep(values[0], [values[1]])
+
+    return pointer(pointer, types.int64), generate
+
+
+@intrinsic
+def or_null(typing_context: Any, pointer: Any, offset: Any) -> Any:
+    """``pointer + offset``, or null where the offset is negative."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        null = ir.Constant(values[0].type, None)
+        is_given = builder.icmp_signed(">=", values[1], ir.Constant(_INDEX, 0))
+        return builder.select(is_given, builder.gep(values[0], [values[1]]), null)
+
+    return pointer(pointer, types.int64), generate

@@ -1,0 +1,207 @@
+"""The compiled engine's machine code: found, checked and loaded, or made and kept.
+
+Compiling takes seconds and needs numba, so the object file is kept in a folder of the user's
+and found there by later processes, which then import only llvmlite. It is code: a folder or
+file that is not the user's own, or that others may write to, is never loaded from.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import os
+import platform
+import stat
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npshapenet.jit import cpu
+
+_SOURCES = (
+    "arena.py",
+    "compile.py",
+    "cpu.py",
+    "engine.py",
+    "microkernel.py",
+    "objects.py",
+    "resizing.py",
+    "steps.py",
+)
+_HEADER = b"npshapenet engine 1\n"  # then 32 bytes of SHA-256 of the object, then the object
+_SECONDS_TO_COMPILE = 5
+
+_pointer, _index, _float = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_SIGNATURES: dict[str, list[Any]] = {
+    "npshapenet_run": [
+        _pointer, _index, _pointer, _pointer, _pointer, _index, _index, _pointer, _index,
+    ],
+    "npshapenet_resize": [
+        _pointer, _pointer, *[_index] * 6, _float, _float, *[_pointer, _index] * 2, _pointer,
+    ],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded engine: its C functions, and where its code came from."""
+
+    run: Any  # engine.run
+    resize: Any  # resizing.resize
+    origin: str
+    keep_alive: Any
+
+
+_lock = threading.Lock()
+_library: Library | None = None
+
+
+def library() -> Library:
+    """The engine of this process, loaded when first asked for."""
+    global _library
+    if _library is None:
+        with _lock:
+            if _library is None:
+                _library = _load_or_compile()
+    return _library
+
+
+if hasattr(os, "register_at_fork"):
+
+    def _new_lock() -> None:
+        global _lock
+        _lock = threading.Lock()
+
+    # Another thread may hold the lock while this one forks: the child must not wait for it.
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+def _load_or_compile() -> Library:
+    target = cpu.target()
+    name = f"engine-{_key(target)}.o"
+    try:
+        folder = cache_folder()
+        kept = _read(folder / name)
+    except OSError as error:
+        return _loaded(_compile(target), f"in memory only: {_reason(error)}", warn=True)
+    if kept is not None:
+        try:
+            return _loaded(kept, f"kept in {folder}")
+        except (RuntimeError, OSError):
+            pass  # not an object file that this system can load: made again
+    code = _compile(target)
+    try:
+        _write(folder / name, code)
+    except OSError as error:
+        return _loaded(code, f"in memory only: {_reason(error)}", warn=True)
+    return _loaded(code, "compiled now")
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+
+
+def _compile(target: cpu.Target) -> bytes:
+    _say(f"compiling for this CPU, once (about {_SECONDS_TO_COMPILE} s)…")
+    from npshapenet.jit.compile import compile_engine
+
+    return compile_engine(target)
+
+
+def _loaded(code: bytes, origin: str, *, warn: bool = False) -> Library:
+    """Link the object into this process."""
+    import llvmlite.binding as llvm
+
+    if warn:
+        _say(f"the compiled code can't be kept, {origin}")
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = cpu.target()
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features
+    )
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    functions = []
+    for name, arguments in _SIGNATURES.items():
+        address = engine.get_function_address(name)
+        if address == 0:
+            raise RuntimeError(f"the object file has no function {name}")
+        functions.append(ctypes.CFUNCTYPE(None, *arguments)(address))
+    return Library(functions[0], functions[1], origin, engine)
+
+
+def _say(line: str) -> None:
+    print(f"npshapenet: {line}", file=sys.stderr, flush=True)
+
+
+def _key(target: cpu.Target) -> str:
+    """A digest of everything that the machine code depends on."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for name in _SOURCES:
+        digest.update((folder / name).read_bytes())
+    versions = (importlib.metadata.version(package) for package in ("numba", "llvmlite"))
+    for part in (*versions, platform.python_version(), target.triple, target.cpu, target.features):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:24]
+
+
+def cache_folder() -> Path:
+    """The folder for compiled code, made if need be; OSError if there can't be a safe one."""
+    given = os.environ.get("NPSHAPENET_CACHE_DIR")
+    if given:
+        folder = Path(given)
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "npshapenet"
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches" / "npshapenet"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npshapenet"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse_unsafe(folder.stat(), folder)
+    return folder
+
+
+def _refuse_unsafe(status: os.stat_result, path: Path) -> None:
+    """PermissionError unless it is this user's own and nobody else may write to it."""
+    if os.name != "posix":
+        return
+    if status.st_uid != os.getuid():
+        raise PermissionError(0, "owned by somebody else", str(path))
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(0, "others may write to it", str(path))
+
+
+def _read(path: Path) -> bytes | None:
+    """The kept object, or None where there is none or it isn't whole."""
+    try:
+        with path.open("rb") as file:
+            _refuse_unsafe(os.fstat(file.fileno()), path)
+            content = file.read()
+    except FileNotFoundError:
+        return None
+    start = len(_HEADER) + 32
+    header, checksum, code = content[: len(_HEADER)], content[len(_HEADER) : start], content[start:]
+    if header != _HEADER or checksum != hashlib.sha256(code).digest():
+        return None
+    return code
+
+
+def _write(path: Path, code: bytes) -> None:
+    """Keep the object, whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".engine-")  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_HEADER + hashlib.sha256(code).digest() + code)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

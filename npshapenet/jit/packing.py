@@ -1,0 +1,59 @@
+"""Packed panels: the weights in the order in which the microkernel reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npshapenet.jit import steps as s
+
+Floats = NDArray[np.float32]
+
+
+def pack_convolution(
+    weight: Floats, bias: Floats, input_pixel: int, columns: Mapping[int, int]
+) -> Floats:
+    """weight (C', C, kh, kw), bias (C') → the panels of one width, then those of the other.
+
+    A panel holds NR output channels: for each depth block first its NR biases (zeros but in
+    the first block), then for each input of the block, in the order in which the image has
+    them (row, column, channel), its NR weights. ``input_pixel`` ≥ C: channels that only fill
+    up the image get zeros.
+    """
+    outputs, channels, kernel_rows, kernel_columns = weight.shape
+    matrix = np.zeros((kernel_rows, kernel_columns, input_pixel, columns[s.CHANNELS]), np.float32)
+    matrix[:, :, :channels, :outputs] = weight.transpose(2, 3, 1, 0)
+    biases = np.zeros(columns[s.CHANNELS], np.float32)
+    biases[:outputs] = bias
+    blocks = columns[s.BLOCK_ROWS] * columns[s.BLOCK_COLUMNS]
+    matrix = matrix.reshape(blocks, -1, columns[s.CHANNELS])
+    parts = []
+    first = 0
+    for channel_column, count_column in (
+        (s.TILE_CHANNELS, s.PANELS),
+        (s.LAST_TILE_CHANNELS, s.LAST_PANELS),
+    ):
+        width, count = columns[channel_column], columns[count_column]
+        if count == 0:
+            continue
+        part = slice(first, first + width * count)
+        panels = np.zeros((count, blocks, 1 + matrix.shape[1], width), np.float32)
+        panels[:, 0, 0] = biases[part].reshape(count, width)
+        panels[:, :, 1:] = (
+            matrix[:, :, part].reshape(blocks, -1, count, width).transpose(2, 0, 1, 3)
+        )
+        parts.append(panels.ravel())
+        first += width * count
+    return np.concatenate(parts)
+
+
+def pack_depthwise(weight: Floats, bias: Floats, columns: Mapping[int, int]) -> Floats:
+    """weight (C, 1, kh, kw), bias (C) → panels of NR channels: biases, then each tap's weights."""
+    channels, _, kernel_rows, kernel_columns = weight.shape
+    rows = np.zeros((1 + kernel_rows * kernel_columns, columns[s.CHANNELS]), np.float32)
+    rows[0, :channels] = bias
+    rows[1:, :channels] = weight.reshape(channels, -1).T
+    panels = rows.reshape(rows.shape[0], columns[s.PANELS], columns[s.TILE_CHANNELS])
+    return np.ascontiguousarray(panels.transpose(1, 0, 2)).ravel()

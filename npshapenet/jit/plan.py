@@ -1,0 +1,385 @@
+"""A network and its tensors → a plan: the steps, the packed weights and the arena's size.
+
+Done once, when a model is loaded, in NumPy. The plan decides everything that the compiled
+engine then only follows: which layers are fused, where each image lies, which tiles compute
+it and in what order its weights stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npshapenet.jit import steps as s
+from npshapenet.jit.arena import CHANNEL_MULTIPLE, Image, Lifetime, place, rounded_up
+from npshapenet.jit.cpu import Registers
+from npshapenet.jit.packing import pack_convolution, pack_depthwise
+from npshapenet.jit.tiles import choose_depthwise_tile, choose_tiles, sums_size
+from npshapenet.network import (
+    INPUT,
+    Add,
+    Convolution,
+    Dense,
+    GlobalAveragePool,
+    InstanceNorm,
+    Layer,
+    Network,
+    Shape,
+)
+
+Floats = NDArray[np.float32]
+_ACTIVATIONS = {"none": s.NONE, "relu": s.RELU, "hard_swish": s.HARD_SWISH}
+
+
+@dataclass
+class Plan:
+    """What the engine needs to run a network, ready to be handed over by address."""
+
+    steps: NDArray[np.int64]  # (steps, COLUMNS)
+    weights: Floats
+    arena_size: int  # floats
+    images: dict[str, Image]  # the input and each output that exists, by layer name
+    output_count: int
+
+    def new_arena(self) -> Floats:
+        return aligned_zeros(self.arena_size)
+
+
+def aligned_zeros(count: int) -> Floats:
+    """``count`` zeros that start at a multiple of 64 bytes."""
+    memory = np.zeros(count + 16, np.float32)
+    start = (-memory.ctypes.data % 64) // 4
+    return memory[start : start + count]
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """One layer, or a convolution and the addition that follows it, as one computation."""
+
+    layer: Layer
+    name: str  # of its output
+    inputs: tuple[str, ...]
+    activation: str
+    addend: str | None = None
+
+
+@dataclass
+class _Builder:
+    """A plan in the making."""
+
+    registers: Registers
+    images: dict[str, Image]
+    tensors: Mapping[str, Floats]
+    sums: int  # offset of the memory for incomplete sums, which all steps share
+    sums_size: int = 0
+    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    weights: list[Floats] = field(default_factory=list)
+    weights_size: int = 0
+
+    def step(self, kind: int, columns: Mapping[int, int]) -> None:
+        row = np.zeros(s.COLUMNS, np.int64)
+        row[s.KIND] = kind
+        for column, value in columns.items():
+            row[column] = value
+        self.rows.append(row)
+
+    def add_weights(self, values: Floats) -> int:
+        """Append packed weights, from the next cache line on; their offset."""
+        offset = self.weights_size
+        padded = np.zeros(rounded_up(values.size, 16), np.float32)
+        padded[: values.size] = values.ravel()
+        self.weights.append(padded)
+        self.weights_size += padded.size
+        return offset
+
+
+def make_plan(
+    network: Network,
+    tensors: Mapping[str, Floats],
+    registers: Registers,
+    *,
+    fuse: bool = True,
+    share: bool = True,
+) -> Plan:
+    """The plan for a network, for a CPU with such registers.
+
+    Without ``fuse`` every layer is a step of its own; without ``share`` every image keeps its
+    place in the arena, to be looked at afterwards.
+    """
+    operations = _operations(network, fuse=fuse)
+    images = _images(network, operations)
+    last_name = operations[-1].name
+    images_size = place(_lifetimes(operations, images), share=share)
+    build = _Builder(registers, images, tensors, sums=images_size)
+    _emit_load(build)
+    for operation in operations:
+        _emit_border(build, images[operation.name])
+        _emit(build, operation)
+    _emit_store(build, images[last_name])
+    weights = aligned_zeros(build.weights_size)
+    if build.weights:
+        np.concatenate(build.weights, out=weights)
+    arena_size = images_size + build.sums_size
+    return Plan(np.stack(build.rows), weights, arena_size, images, network.output_count)
+
+
+def _operations(network: Network, *, fuse: bool) -> list[_Operation]:
+    """The layers in running order, additions fused with the convolution before where possible."""
+    operations: list[_Operation] = []
+    readers = [name for layer in network.layers for name in layer.inputs]
+    for layer in network.layers:
+        activation = getattr(layer, "activation", "none")
+        if isinstance(layer, Add) and fuse:
+            before = _fusable(layer, operations, readers)
+            if before is not None:
+                place = operations.index(before)
+                other = layer.other if layer.input == before.name else layer.input
+                operations[place] = replace(
+                    before, name=layer.name, activation=activation, addend=other
+                )
+                continue
+        operations.append(_Operation(layer, layer.name, layer.inputs, activation))
+    return operations
+
+
+def _fusable(
+    add: Add, operations: list[_Operation], readers: list[str]
+) -> _Operation | None:
+    """The convolution that can add the other operand itself: it is linear, nothing else reads
+    its output, and the other operand is there before it runs."""
+    known = [INPUT]
+    for operation in operations:
+        is_convolution = isinstance(operation.layer, Convolution | Dense)
+        other = add.other if operation.name == add.input else add.input
+        if (
+            is_convolution
+            and operation.name in (add.input, add.other)
+            and operation.addend is None
+            and operation.activation == "none"
+            and readers.count(operation.name) == 1
+            and other in known
+            and other != INPUT
+        ):
+            return operation
+        known.append(operation.name)
+    return None
+
+
+def _images(network: Network, operations: list[_Operation]) -> dict[str, Image]:
+    """An image for the input and for each operation's output, with the border its readers need.
+
+    The input keeps its channel count where only convolutions read it, a gray image one float
+    a pixel; everything else is filled up to whole vectors.
+    """
+    shapes = network.shapes()
+    borders: dict[str, tuple[int, int]] = {}
+    input_is_dense = True
+    for operation in operations:
+        layer = operation.layer
+        if INPUT in operation.inputs and (not isinstance(layer, Convolution) or _is_depthwise(layer, shapes[INPUT])):
+            input_is_dense = False
+        if isinstance(layer, Convolution):
+            old = borders.get(layer.input, (0, 0))
+            borders[layer.input] = (max(old[0], layer.padding[0]), max(old[1], layer.padding[1]))
+    images = {}
+    for name in [INPUT, *(operation.name for operation in operations)]:
+        channels = shapes[name][0]
+        is_exact = name == INPUT and input_is_dense
+        pixel = channels if is_exact else rounded_up(channels, CHANNEL_MULTIPLE)
+        images[name] = Image(shapes[name], pixel, borders.get(name, (0, 0)))
+    return images
+
+
+def _lifetimes(operations: list[_Operation], images: dict[str, Image]) -> list[Lifetime]:
+    first = {INPUT: 0}
+    last = {INPUT: 0}
+    for number, operation in enumerate(operations):
+        first[operation.name] = number
+        for name in (*operation.inputs, operation.addend, operation.name):
+            if name is not None:
+                last[name] = number
+    last[operations[-1].name] = len(operations)
+    return [Lifetime(image, first[name], last[name]) for name, image in images.items()]
+
+
+def _is_depthwise(layer: Convolution, shape: Shape) -> bool:
+    return layer.groups == shape[0] == layer.out_channels and layer.groups > 1
+
+
+def _emit_load(build: _Builder) -> None:
+    image = build.images[INPUT]
+    if image.pixel != image.shape[0]:
+        # The channels that fill up are zeros too: clear everything.
+        clear = {s.OUTPUT: image.offset, s.FIRST_GAP: image.size, s.ROWS: 0}
+        build.step(s.CLEAR_BORDER, clear)
+    else:
+        _emit_border(build, image)
+    build.step(s.LOAD, {**_output_columns(image), s.CHANNELS: image.shape[0]})
+
+
+def _emit_store(build: _Builder, image: Image) -> None:
+    build.step(
+        s.STORE,
+        {
+            **_output_columns(image),
+            **_input_columns(image),
+            s.CHANNELS: image.shape[0],
+        },
+    )
+
+
+def _emit_border(build: _Builder, image: Image) -> None:
+    if image.border == (0, 0):
+        return
+    gap = image.border[1] * image.pixel
+    build.step(
+        s.CLEAR_BORDER,
+        {
+            **_output_columns(image),
+            s.OUTPUT: image.offset,
+            s.ROW_GAP: gap,
+            s.FIRST_GAP: image.first_gap,
+            s.LAST_GAP: image.border[0] * image.row,
+        },
+    )
+
+
+def _emit(build: _Builder, operation: _Operation) -> None:
+    layer = operation.layer
+    source, target = build.images[operation.inputs[0]], build.images[operation.name]
+    columns = {
+        **_input_columns(source),
+        **_output_columns(target),
+        s.ACTIVATION: _ACTIVATIONS[operation.activation],
+        s.ADDEND: s.NOWHERE,
+    }
+    addend = operation.addend or (layer.other if isinstance(layer, Add) else None)
+    if addend is not None:
+        columns[s.ADDEND] = build.images[addend].origin
+        columns[s.ADDEND_ROW] = build.images[addend].row
+    if isinstance(layer, Convolution):
+        weight, bias = build.tensors[f"{layer.name}.weight"], build.tensors[f"{layer.name}.bias"]
+        if _is_depthwise(layer, source.shape):
+            _emit_depthwise(build, layer, source, target, columns, weight, bias)
+        else:
+            weight = _without_groups(weight, layer.groups)
+            _emit_convolution(build, layer, source, target, columns, weight, bias, addend)
+    elif isinstance(layer, Dense):
+        # A convolution whose kernel is the whole image.
+        channels, height, width = source.shape
+        weight = build.tensors[f"{layer.name}.weight"].reshape(-1, channels, height, width)
+        bias = build.tensors[f"{layer.name}.bias"]
+        whole = Convolution(layer.name, layer.input, layer.out_features, (height, width))
+        _emit_convolution(build, whole, source, target, columns, weight, bias, addend)
+    elif isinstance(layer, GlobalAveragePool):
+        # A depthwise convolution whose kernel is the whole image, one weight for all taps.
+        channels, height, width = source.shape
+        weight = np.full((channels, 1, 1, 1), 1 / (height * width), np.float32)
+        whole = Convolution(layer.name, layer.input, channels, (height, width), groups=channels)
+        bias = np.zeros(channels, np.float32)
+        _emit_depthwise(build, whole, source, target, columns, weight, bias)
+    elif isinstance(layer, InstanceNorm):
+        epsilon = np.array([layer.epsilon], np.float32)
+        columns |= {s.WEIGHTS: build.add_weights(epsilon), s.SUMS: build.sums}
+        build.sums_size = max(build.sums_size, 3 * target.pixel)
+        build.step(s.INSTANCE_NORM, columns)
+    else:
+        build.step(s.ADD, columns)
+
+
+def _input_columns(image: Image) -> dict[int, int]:
+    """For a step that reads the image pixel by pixel."""
+    return {s.INPUT: image.origin, s.INPUT_PIXEL: image.pixel, s.INPUT_ROW: image.row}
+
+
+def _output_columns(image: Image) -> dict[int, int]:
+    return {
+        s.OUTPUT: image.origin,
+        s.OUTPUT_PIXEL: image.pixel,
+        s.OUTPUT_ROW: image.row,
+        s.ROWS: image.shape[1],
+        s.ROW_PIXELS: image.shape[2],
+        s.CHANNELS: image.pixel,
+    }
+
+
+def _window_columns(layer: Convolution, source: Image) -> dict[int, int]:
+    """Where the first tap of the first output pixel is, and how far the next pixels' are."""
+    return {
+        s.INPUT: source.origin - layer.padding[0] * source.row - layer.padding[1] * source.pixel,
+        s.INPUT_PIXEL: layer.stride[1] * source.pixel,
+        s.INPUT_ROW: layer.stride[0] * source.row,
+    }
+
+
+def _without_groups(weight: Floats, groups: int) -> Floats:
+    """The weights of a grouped convolution as those of one without groups, with zeros.
+
+    Rare and small in face networks: not worth a kernel of its own.
+    """
+    if groups == 1:
+        return weight
+    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    full = np.zeros((weight.shape[0], inputs * groups, *weight.shape[2:]), np.float32)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        full[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return full
+
+
+def _emit_convolution(
+    build: _Builder,
+    layer: Convolution,
+    source: Image,
+    target: Image,
+    columns: dict[int, int],
+    weight: Floats,
+    bias: Floats,
+    addend: str | None,
+) -> None:
+    """weight (C', C, kh, kw), bias (C'): kh runs of kw · C contiguous inputs for each pixel."""
+    kernel_rows, kernel_columns = layer.kernel
+    columns |= _window_columns(layer, source)
+    columns |= {s.RUNS: kernel_rows, s.RUN_PITCH: source.row, s.RUN_LENGTH: kernel_columns * source.pixel}
+    _, height, width = target.shape
+    images = [target, *([build.images[addend]] if addend is not None else [])]
+    if (
+        columns[s.INPUT_ROW] == width * columns[s.INPUT_PIXEL]
+        and all(image.row == width * image.pixel for image in images)
+    ):
+        columns |= {s.ROWS: 1, s.ROW_PIXELS: height * width}
+    if columns[s.RUN_LENGTH] == columns[s.RUN_PITCH]:  # the runs are one
+        columns |= {s.RUNS: 1, s.RUN_LENGTH: kernel_rows * columns[s.RUN_LENGTH]}
+    columns |= choose_tiles(build.registers, columns)
+    columns[s.SUMS] = build.sums
+    build.sums_size = max(build.sums_size, sums_size(columns))
+    columns[s.WEIGHTS] = build.add_weights(pack_convolution(weight, bias, source.pixel, columns))
+    build.step(s.CONVOLUTION, columns)
+
+
+def _emit_depthwise(
+    build: _Builder,
+    layer: Convolution,
+    source: Image,
+    target: Image,
+    columns: dict[int, int],
+    weight: Floats,
+    bias: Floats,
+) -> None:
+    """weight (C, 1, kh, kw) or, the same for all taps, (C, 1, 1, 1); bias (C)."""
+    columns |= _window_columns(layer, source)
+    columns |= {
+        s.TAP_ROWS: layer.kernel[0],
+        s.TAP_ROW_PITCH: source.row,
+        s.TAP_COLUMNS: layer.kernel[1],
+        s.TAP_COLUMN_PITCH: source.pixel,
+    }
+    columns |= choose_depthwise_tile(build.registers, columns)
+    is_constant = weight.shape[2:] == (1, 1)
+    columns[s.WEIGHT_PITCH] = 0 if is_constant else columns[s.TILE_CHANNELS]
+    columns[s.WEIGHTS] = build.add_weights(pack_depthwise(weight, bias, columns))
+    build.step(s.DEPTHWISE, columns)

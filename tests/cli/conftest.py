@@ -1,0 +1,60 @@
+"""The command line in this process: small random weights, the NumPy backend, the demo photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from npshapenet.cli import main
+
+#: The face of astronaut.jpg.
+BOX = ("175", "76", "266", "167")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """``run("info", path)``: the command line, with anything that becomes text."""
+
+    def run_command(*arguments: object) -> Ended:
+        status = main([str(argument) for argument in arguments])
+        return Ended(status, *capsys.readouterr())
+
+    return run_command
+
+
+@pytest.fixture
+def predict(run: Callable[..., Ended], weights_file: Path) -> Callable[..., Ended]:
+    """``predict(photo, "--box", *BOX)``: with the small weights, in NumPy."""
+
+    def run_predict(*arguments: object) -> Ended:
+        return run("predict", "--model", weights_file, "--backend", "numpy", *arguments)
+
+    return run_predict
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Path:
+    """A photo in colour, 512×512, with one face."""
+    return Path(str(files("npshapenet"))) / "demo" / "astronaut.jpg"
+
+
+@pytest.fixture
+def face_crop(astronaut: Path, tmp_path: Path) -> Path:
+    """A gray PNG, 137×137, that is the crop of a face."""
+    path = tmp_path / "crop.png"
+    Image.open(astronaut).convert("L").crop((152, 53, 289, 190)).save(path)
+    return path
