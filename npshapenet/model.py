@@ -72,10 +72,13 @@ class Model:
 
     def __init__(self, weights: Weights, backend: BackendName | None = None) -> None:
         self.weights = weights
-        asked_for = _asked_for(backend)
-        self._may_fall_back = asked_for is None
-        self._backend = _make_backend(asked_for or _best_backend(), weights)
+        self._asked_for = _asked_for(backend)
+        self._backend = _make_backend(self._asked_for or _best_backend(), weights)
         self._is_warm = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Compiled code stays in its process: in another, a copy makes its own.
+        return Model, (self.weights, self._asked_for)
 
     @property
     def backend_name(self) -> str:
@@ -119,7 +122,7 @@ class Model:
         try:
             self._backend.warmup()
         except ImportError as error:
-            if not self._may_fall_back:
+            if self._asked_for is not None:
                 raise
             _warn_of_numpy(f"Numba doesn't work here ({' '.join(str(error).split())})")
             self._backend = _make_backend("numpy", self.weights)

@@ -28,7 +28,8 @@ ELEMENTS_MAX: Final = 1 << 24
 KERNEL_MAX: Final = 63
 MULTIPLY_ADDS_MAX: Final = 1 << 37
 
-_LAYER_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+# Compiled at the first use, not at import.
+_LAYER_NAME: Final = r"[A-Za-z0-9._-]{1,100}"
 
 
 class NetworkError(ValueError):
@@ -230,7 +231,7 @@ class Network:
     def _shapes(self) -> dict[str, Shape]:
         shapes = {INPUT: _checked_shape(INPUT, self.input_shape)}
         for layer in self.layers:
-            if not _LAYER_NAME.fullmatch(layer.name):
+            if not re.fullmatch(_LAYER_NAME, layer.name):
                 raise NetworkError(
                     f"a layer can't be named {_short(layer.name)}; accepted: up to 100 letters, "
                     "digits, dots, underlines and hyphens"
@@ -314,7 +315,7 @@ def _layer_from_json(entry: Any) -> Layer:
 def _field_value(layer: str, key: str, annotation: str, value: Any) -> Any:
     where = f"layer {layer!r}: {key}"
     if annotation == "str":
-        valid = isinstance(value, str) and _LAYER_NAME.fullmatch(value) is not None
+        valid = isinstance(value, str) and re.fullmatch(_LAYER_NAME, value) is not None
     elif annotation == "Activation":
         valid = value in get_args(Activation)
     elif annotation == "float":

@@ -33,7 +33,8 @@ _END = struct.Struct("<4s4H2LH")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
-_NPY_HEADER = re.compile(
+# Compiled at the first use, not at import.
+_NPY_HEADER = (
     rb"\{'descr': '([<>|=]?\w{1,8})', 'fortran_order': False, "
     rb"'shape': \(((?:\d{1,9}, ?)*(?:\d{1,9})?)\), \} *\n"
 )
@@ -67,7 +68,7 @@ class Member:
             raise NpzError(f"{self.name}: not a .npy file of version 1.0")
         data_start = start + int.from_bytes(content[start - 2 : start], "little")
         header = bytes(content[start : min(data_start, HEADER_BYTES_MAX)])
-        match = _NPY_HEADER.fullmatch(header)
+        match = re.fullmatch(_NPY_HEADER, header)
         if match is None:
             raise NpzError(f"{self.name}: its header is not that of a plain array: {header[:80]!r}")
         descr = match[1].decode()

@@ -149,9 +149,9 @@ def _open_checkpoint(path: Path) -> CheckpointSystem:
         raise UnusableSystem(f"{path}: checkpoints need PyTorch ({error})") from None
     try:
         loaded = checkpoint.load(path)
+        network = loaded.network()
     except checkpoint.CheckpointError as error:
         raise UnusableSystem(str(error)) from None
-    network = loaded.network()
     _check_count(str(path), len(network.shape_layer.mean))
     side_px = loaded.recipe.network.side_px
     return CheckpointSystem(path.name, network, side_px, loaded.crop_factor)

@@ -129,7 +129,13 @@ def train(options: argparse.Namespace) -> int:
         fitted = _shape_model(options.shape_model, data, recipe)
         shape_model = shape_model_tensors(fitted)
     trainer = Trainer(
-        recipe, data, device, shape_model=shape_model, resume=resume, workers=options.workers
+        recipe,
+        data,
+        device,
+        shape_model=shape_model,
+        resume=resume,
+        workers=options.workers,
+        settled_norms=options.overfit is not None,
     )
     options.out.mkdir(parents=True, exist_ok=True)
     if fitted is not None:

@@ -17,6 +17,7 @@ from reference.data.augment import Augmentation, Batch, augment, mirrored, netwo
 from reference.data.dataset import Faces
 from reference.data.steps import Steps, gather, loader, select
 from reference.losses import wing_loss
+from reference.networks.shapenet import ShapeNet
 from reference.recipe import Recipe, RecipeError, ShapeModelSettings
 from reference.shape_model import FittedShapeModel, fit
 
@@ -116,7 +117,12 @@ class Trainer:
         shape_model: Mapping[str, Tensor],
         resume: Checkpoint | None = None,
         workers: int = 1,
+        settled_norms: bool = False,
     ) -> None:
+        """``settled_norms``: batch norms keep the statistics of the first batch.
+
+        A few faces' own change too much from the network that trains to the one that predicts.
+        """
         settings = recipe.training
         torch.manual_seed(settings.seed)
         self.recipe, self.data, self.device, self.workers = recipe, data, device, workers
@@ -131,7 +137,9 @@ class Trainer:
         )
         network = build_network(recipe, shape_model).to(device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = network
+        self.network, self.settled_norms = network, settled_norms
+        if settled_norms and resume is None:
+            _settle_norms(network, self.steps[0][0].to(device))
         self.averaged = AveragedModel(
             network,
             avg_fn=_moving_average(settings.average_decay),
@@ -223,7 +231,7 @@ class Trainer:
             group["lr"] = self.learning_rate()
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         landmarks = landmarks.to(self.device, non_blocking=True)
-        self.network.train()
+        self.network.train(not self.settled_norms)
         with self._mixed_precision():
             outputs = self.network.outputs(images)
         prediction = self.network.landmarks(outputs.float())
@@ -299,6 +307,21 @@ def _optimizer(
         {"params": undecayed, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
+@torch.no_grad()
+def _settle_norms(network: ShapeNet, images: Tensor) -> None:
+    """Give the batch norms the statistics of these images, layer by layer."""
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum, momentum = 1.0, norm.momentum
+    # Twice the same, as one value of a channel alone has no variance.
+    network.train().outputs(torch.cat([images, images]))
+    for norm in norms:
+        norm.momentum = momentum
+        assert norm.running_var is not None
+        # What is the same in all the images is only centred.
+        norm.running_var[norm.running_var < 1e-6] = 1.0
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

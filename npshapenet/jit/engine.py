@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit, types
 
 from npshapenet.jit import steps as s
-from npshapenet.jit.microkernel import FLOATS, at, convolution_tile, depthwise_tile, or_null
+from npshapenet.jit.microkernel import FLOATS, at, convolve_panel, convolve_panel_depthwise, or_null
 
 STEPS = types.CPointer(types.int64)
 INDEX = types.int64
@@ -114,13 +114,11 @@ def clear_border(step: Any, arena: Any) -> None:
 def convolution(step: Any, weights: Any, arena: Any) -> None:
     """A convolution or dense layer: first the panels of one width, then those of the other."""
     packed = at(weights, step[s.WEIGHTS])
-    depth = step[s.RUNS] * step[s.RUN_LENGTH]
-    blocks = step[s.BLOCK_ROWS] * step[s.BLOCK_COLUMNS]
     channels = step[s.PANELS] * step[s.TILE_CHANNELS]
     first_channel = channels - channels  # a literal 0 would make Numba compile panels twice
     panels(step, s.TILE, step[s.PANELS], first_channel, packed, arena)
     if step[s.LAST_PANELS] > 0:
-        packed = at(packed, channels * (blocks * (depth + 1)))
+        packed = at(packed, step[s.PANELS] * panel_size(step, step[s.TILE_CHANNELS]))
         panels(step, s.LAST_TILE, step[s.LAST_PANELS], channels, packed, arena)
 
 
@@ -133,88 +131,93 @@ def panels(
     packed [panel, depth block, 1 + depth of a block, NR]: the biases, then the weights.
     """
     tile_pixels, tile_channels = step[tile_column + 1], step[tile_column + 2]
-    tiles_in_row = (step[s.ROW_PIXELS] + tile_pixels - 1) // tile_pixels
-    tiles = step[s.ROWS] * tiles_in_row
-    group = max(step[s.GROUP_PIXELS] // tile_pixels, 1)
-    blocks = step[s.BLOCK_ROWS] * step[s.BLOCK_COLUMNS]
-    panel_size = (step[s.RUNS] * step[s.RUN_LENGTH] + 1) * tile_channels
-    for first_tile in range(0, tiles, group):
-        last_tile = min(first_tile + group, tiles)
-        for panel in range(panel_count):
-            channel = first_channel + panel * tile_channels
-            for block in range(blocks):
-                packed_block = at(packed, (panel * blocks + block) * panel_size)
-                block_row = block // step[s.BLOCK_COLUMNS]
-                block_column = block - block_row * step[s.BLOCK_COLUMNS]
-                source = at(
-                    arena,
-                    step[s.INPUT]
-                    + block_row * step[s.BLOCK_ROW_PITCH]
-                    + block_column * step[s.BLOCK_COLUMN_PITCH],
-                )
-                is_first, is_last = block == 0, block == blocks - 1
-                tile_group(
-                    step, tile_column, first_tile, last_tile, channel,
-                    source, packed_block, arena, is_first, is_last,
+    rows, row_pixels = step[s.ROWS], step[s.ROW_PIXELS]
+    group_rows = max(step[s.GROUP_PIXELS] // row_pixels, 1)
+    group_pixels = max(step[s.GROUP_PIXELS], tile_pixels)
+    for first_row in range(0, rows, group_rows):
+        for first_pixel in range(0, row_pixels, group_pixels):
+            # A group that would be smaller than a tile overlaps the one before.
+            pixels = min(max(row_pixels - first_pixel, tile_pixels), group_pixels)
+            x = min(first_pixel, row_pixels - pixels)
+            for panel in range(panel_count):
+                channel = first_channel + panel * tile_channels
+                panel_group(
+                    step, tile_column, first_row, min(rows - first_row, group_rows), x, pixels,
+                    channel, at(packed, panel * panel_size(step, tile_channels)), arena,
                 )  # fmt: skip
 
 
 @compiled
-def tile_group(
+def panel_size(step: Any, tile_channels: Any) -> Any:
+    """The floats of one packed panel."""
+    block_depth = step[s.RUNS] * step[s.RUN_LENGTH]
+    return step[s.BLOCK_ROWS] * step[s.BLOCK_COLUMNS] * (1 + block_depth) * tile_channels
+
+
+@compiled
+def panel_group(
     step: Any,
     tile_column: Any,
-    first_tile: Any,
-    last_tile: Any,
+    y: Any,
+    rows: Any,
+    x: Any,
+    pixels: Any,
     channel: Any,
-    source: Any,
-    packed_block: Any,
+    packed: Any,
     arena: Any,
-    is_first: Any,
-    is_last: Any,
 ) -> None:
-    """One depth block of one panel, for the tiles first_tile … last_tile − 1 of the image.
+    """``rows`` × ``pixels`` output pixels from row y and pixel x on, for one panel's channels.
 
-    The first block starts from the bias and the layer's addend, the others from the sums so
-    far; the last one activates and writes the output, the others the sums. Each tile has sums
-    of its own: tiles overlap, and a pixel of two tiles must not be added to twice.
+    Depth block by depth block: the first one starts from the bias and the layer's addend, the
+    others from the sums so far; the last one activates and writes the output, the others the
+    sums. In the sums no two tiles overlap: a pixel of two tiles must not be added to twice.
     """
     tile_pixels, tile_channels = step[tile_column + 1], step[tile_column + 2]
-    row_pixels = step[s.ROW_PIXELS]
-    tiles_in_row = (row_pixels + tile_pixels - 1) // tile_pixels
-    y = first_tile // tiles_in_row
-    tile_in_row = first_tile - y * tiles_in_row
-    sums = step[s.SUMS]
-    for _ in range(first_tile, last_tile):
-        # The last tile of a row overlaps its neighbour instead of being shorter.
-        x = min(tile_in_row * tile_pixels, row_pixels - tile_pixels)
-        out, out_pixel = sums, tile_channels
-        if is_last:
-            out_pixel = step[s.OUTPUT_PIXEL]
-            out = step[s.OUTPUT] + y * step[s.OUTPUT_ROW] + x * out_pixel + channel
-        addend, addend_pixel = sums, tile_channels
-        if is_first:
-            addend, addend_pixel = step[s.ADDEND], step[s.OUTPUT_PIXEL]
-            if addend >= 0:
-                addend += y * step[s.ADDEND_ROW] + x * addend_pixel + channel
-        convolution_tile(
+    last_block = step[s.BLOCK_ROWS] * step[s.BLOCK_COLUMNS] - 1
+    block_size = (1 + step[s.RUNS] * step[s.RUN_LENGTH]) * tile_channels
+    last_pixel = pixels - tile_pixels
+    sums_last = (pixels + tile_pixels - 1) // tile_pixels * tile_pixels * tile_channels
+    source = step[s.INPUT] + y * step[s.INPUT_ROW] + x * step[s.INPUT_PIXEL]
+    for block in range(last_block + 1):
+        block_row = block // step[s.BLOCK_COLUMNS]
+        block_column = block - block_row * step[s.BLOCK_COLUMNS]
+        left = source + block_row * step[s.BLOCK_ROW_PITCH] + block_column * step[s.RUN_LENGTH]
+        out, out_pixel, out_row = step[s.SUMS], tile_channels, sums_last
+        addend, addend_pixel, addend_row = step[s.SUMS], tile_channels, sums_last
+        out_last, addend_last = sums_last, sums_last
+        activation = step[s.KIND] - step[s.KIND]
+        if block == last_block:
+            out_pixel, out_row = step[s.OUTPUT_PIXEL], step[s.OUTPUT_ROW]
+            out = step[s.OUTPUT] + y * out_row + x * out_pixel + channel
+            out_last = last_pixel * out_pixel
+            activation = step[s.ACTIVATION]
+        if block == 0:
+            addend, addend_pixel, addend_row = -1, step[s.OUTPUT_PIXEL], step[s.ADDEND_ROW]
+            if step[s.ADDEND] >= 0:
+                addend = step[s.ADDEND] + y * addend_row + x * addend_pixel + channel
+            addend_last = last_pixel * addend_pixel
+        convolve_panel(
             step[tile_column],
-            at(source, y * step[s.INPUT_ROW] + x * step[s.INPUT_PIXEL]),
-            step[s.INPUT_PIXEL],
+            rows,
+            pixels,
             step[s.RUNS],
             step[s.RUN_PITCH],
             step[s.RUN_LENGTH],
-            packed_block,
+            at(packed, block * block_size),
+            activation,
+            at(arena, left),
+            step[s.INPUT_PIXEL],
+            step[s.INPUT_ROW],
+            last_pixel * step[s.INPUT_PIXEL],
             at(arena, out),
             out_pixel,
+            out_row,
+            out_last,
             or_null(arena, addend),
             addend_pixel,
-            step[s.ACTIVATION] if is_last else s.NONE,
+            addend_row,
+            addend_last,
         )
-        sums += tile_pixels * tile_channels
-        tile_in_row += 1
-        if tile_in_row == tiles_in_row:
-            tile_in_row = 0
-            y += 1
 
 
 @compiled
@@ -227,31 +230,31 @@ def depthwise(step: Any, weights: Any, arena: Any) -> None:
     tile_pixels, tile_channels = step[s.TILE_PIXELS], step[s.TILE_CHANNELS]
     row_pixels = step[s.ROW_PIXELS]
     panel_size = tile_channels + step[s.TAP_ROWS] * step[s.TAP_COLUMNS] * step[s.WEIGHT_PITCH]
-    if step[s.WEIGHT_PITCH] == 0:
+    if step[s.WEIGHT_PITCH] == 0:  # one weight for all taps
         panel_size += tile_channels
-    tiles_in_row = (row_pixels + tile_pixels - 1) // tile_pixels
+    last_pixel = row_pixels - tile_pixels
     for panel in range(step[s.PANELS]):
         channel = panel * tile_channels
-        panel_weights = at(weights, step[s.WEIGHTS] + panel * panel_size)
-        for y in range(step[s.ROWS]):
-            source = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW] + channel)
-            target = at(arena, step[s.OUTPUT] + y * step[s.OUTPUT_ROW] + channel)
-            for tile in range(tiles_in_row):
-                x = min(tile * tile_pixels, row_pixels - tile_pixels)
-                depthwise_tile(
-                    step[s.TILE],
-                    at(source, x * step[s.INPUT_PIXEL]),
-                    step[s.INPUT_PIXEL],
-                    step[s.TAP_ROWS],
-                    step[s.TAP_ROW_PITCH],
-                    step[s.TAP_COLUMNS],
-                    step[s.TAP_COLUMN_PITCH],
-                    panel_weights,
-                    step[s.WEIGHT_PITCH],
-                    at(target, x * step[s.OUTPUT_PIXEL]),
-                    step[s.OUTPUT_PIXEL],
-                    step[s.ACTIVATION],
-                )
+        convolve_panel_depthwise(
+            step[s.TILE],
+            step[s.ROWS],
+            row_pixels,
+            step[s.TAP_ROWS],
+            step[s.TAP_ROW_PITCH],
+            step[s.TAP_COLUMNS],
+            step[s.TAP_COLUMN_PITCH],
+            at(weights, step[s.WEIGHTS] + panel * panel_size),
+            step[s.WEIGHT_PITCH],
+            step[s.ACTIVATION],
+            at(arena, step[s.INPUT] + channel),
+            step[s.INPUT_PIXEL],
+            step[s.INPUT_ROW],
+            last_pixel * step[s.INPUT_PIXEL],
+            at(arena, step[s.OUTPUT] + channel),
+            step[s.OUTPUT_PIXEL],
+            step[s.OUTPUT_ROW],
+            last_pixel * step[s.OUTPUT_PIXEL],
+        )
 
 
 @compiled

@@ -15,7 +15,7 @@ listed in cpu.py and chosen by their place in that list.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -33,6 +33,15 @@ _INDEX = ir.IntType(64)
 _VOID = ir.VoidType()
 
 Value = Any  # an ir.Value: a number, pointer or vector that exists when the code runs
+
+
+class _Image(NamedTuple):
+    """Where an image's pixels are, for a loop over tiles; distances in floats."""
+
+    first: Value  # pointer to the first pixel
+    pixel: Value  # from one pixel to the next
+    row: Value  # from one row to the next
+    last: Value  # from a row's first pixel to the first one of its last tile
 
 
 class Emitter:
@@ -154,6 +163,40 @@ class Emitter:
         self.builder.position_at_end(after)
         return current
 
+    def for_each_tile(
+        self,
+        tile_pixels: int,
+        rows: Value,
+        row_pixels: Value,
+        images: Sequence[_Image],
+        body: Callable[[list[Value]], None],
+    ) -> None:
+        """Run ``body`` for each tile of an image of ``rows`` × ``row_pixels`` pixels.
+
+        It is given where the tile's first pixel is in each of ``images``. The last tile of a
+        row overlaps its neighbour instead of being shorter.
+        """
+        build = self.builder
+        size = self.index(tile_pixels)
+        rounded = build.add(row_pixels, self.index(tile_pixels - 1))
+        tiles_in_row = build.sdiv(rounded, size)
+        steps = [build.mul(image.pixel, size) for image in images]
+        lasts = [image.last for image in images]
+
+        def one_row(row_starts: list[Value]) -> list[Value]:
+            def one_tile(offsets: list[Value]) -> list[Value]:
+                firsts = []
+                for start, offset, last in zip(row_starts, offsets, lasts, strict=True):
+                    is_beyond = build.icmp_signed(">", offset, last)
+                    firsts.append(self.at(start, build.select(is_beyond, last, offset)))
+                body(firsts)
+                return [build.add(o, step) for o, step in zip(offsets, steps, strict=True)]
+
+            self.loop(tiles_in_row, [self.index(0)] * len(images), one_tile)
+            return [self.at(s, image.row) for s, image in zip(row_starts, images, strict=True)]
+
+        self.loop(rows, [image.first for image in images], one_row)
+
     def choose(
         self,
         condition: Value,
@@ -174,27 +217,6 @@ class Emitter:
             for phi, value in zip(merged, values, strict=True):
                 phi.add_incoming(value, block)
         return merged
-
-
-def _start_sums(
-    emit: Emitter, bias: Value, addend: Value, addend_pixels: Callable[[], list[Value]], tile: cpu.Tile
-) -> list[Value]:
-    """The accumulators before the first multiply-add: the bias, plus the addend if there is one.
-
-    One register for each pixel and vector of channels, pixels first.
-    """
-    pixels, vectors = tile
-    biases = [emit.load_aligned(bias, vector) for vector in range(vectors)]
-
-    def with_addend() -> list[Value]:
-        return [
-            emit.add(biases[vector], emit.load(pointer, vector))
-            for pointer in addend_pixels()
-            for vector in range(vectors)
-        ]
-
-    is_given = emit.builder.icmp_unsigned("!=", addend, ir.Constant(_FLOAT_POINTER, None))
-    return emit.choose(is_given, with_addend, lambda: biases * pixels)
 
 
 def _store_activated(
@@ -249,34 +271,32 @@ class _PixelRow:
         ]
 
 
-def _emit_convolution_tile(
+def _emit_convolution(
     emit: Emitter,
     tile: cpu.Tile,
-    left: Value,  # the first input of the tile's first pixel
-    left_pixel: Value,  # distance between the inputs of neighbouring pixels
+    rows: Value,  # of the output
+    row_pixels: Value,  # at least MR
     runs: Value,  # for each pixel: so many contiguous runs of inputs,
     run_pitch: Value,  # so far apart,
     run_length: Value,  # so long
     panel: Value,  # NR biases, then for each input its NR weights
-    out: Value,
-    out_pixel: Value,
-    addend: Value,  # or null
-    addend_pixel: Value,
     activation: Value,
+    *images: Value,  # first, pixel, row, last of the left operand, the output and the addend
 ) -> None:
     """``out[p, n] = activation(bias[n] + addend[p, n] + Σ_k left[p, k] · panel[k, n])``
 
-    for MR pixels p and NR channels n; k runs through all inputs of all runs.
+    for all pixels p, tile by tile, and NR channels n; k runs through all inputs of all runs.
+    The addend's first pixel may be null: then there is none.
     """
     pixels, vectors = tile
     channels = vectors * emit.width
-
-    def pixels_of(first: Value, pitch: Value) -> list[Value]:
-        row = _PixelRow(emit, pitch, pixels)
-        return row.pixels(row.anchors(first))
-
-    sums = _start_sums(emit, panel, addend, lambda: pixels_of(addend, addend_pixel), tile)
-    inputs = _PixelRow(emit, left_pixel, pixels)
+    left, out, addend = (_Image(*images[place : place + 4]) for place in (0, 4, 8))
+    inputs = _PixelRow(emit, left.pixel, pixels)
+    outputs = _PixelRow(emit, out.pixel, pixels)
+    addends = _PixelRow(emit, addend.pixel, pixels)
+    biases = [emit.load_aligned(panel, vector) for vector in range(vectors)]
+    null = ir.Constant(_FLOAT_POINTER, None)
+    has_addend = emit.builder.icmp_unsigned("!=", addend.first, null)
 
     def one_depth(carried: list[Value]) -> list[Value]:
         weights_at, anchors = carried[0], carried[1 : 1 + inputs.anchor_count]
@@ -296,38 +316,55 @@ def _emit_convolution_tile(
         state = emit.loop(run_length, state, one_depth)
         return [emit.at(run, run_pitch), state[0], *state[1 + inputs.anchor_count :]]
 
-    sums = emit.loop(runs, [left, emit.at(panel, channels), *sums], one_run)[2:]
-    _store_activated(emit, sums, activation, pixels_of(out, out_pixel))
+    def one_tile(firsts: list[Value]) -> None:
+        left_first, out_first, addend_first = firsts
+
+        def with_addend() -> list[Value]:
+            return [
+                emit.add(biases[vector], emit.load(pointer, vector))
+                for pointer in addends.pixels(addends.anchors(addend_first))
+                for vector in range(vectors)
+            ]
+
+        sums = emit.choose(has_addend, with_addend, lambda: biases * pixels)
+        weights = emit.at(panel, channels)
+        sums = emit.loop(runs, [left_first, weights, *sums], one_run)[2:]
+        _store_activated(emit, sums, activation, outputs.pixels(outputs.anchors(out_first)))
+
+    emit.for_each_tile(pixels, rows, row_pixels, [left, out, addend], one_tile)
 
 
-def _emit_depthwise_tile(
+def _emit_depthwise(
     emit: Emitter,
     tile: cpu.Tile,
-    left: Value,  # what the first tap of the first pixel reads
-    left_pixel: Value,
-    rows: Value,  # of taps
-    row_pitch: Value,  # distance between the inputs of taps one below the other
-    columns: Value,
-    column_pitch: Value,
-    weights: Value,  # NR biases, then NR weights for each tap,
+    rows: Value,  # of the output
+    row_pixels: Value,  # at least MR
+    tap_rows: Value,
+    tap_row_pitch: Value,  # distance between the inputs of taps one below the other
+    tap_columns: Value,
+    tap_column_pitch: Value,
+    panel: Value,  # NR biases, then NR weights for each tap,
     weight_pitch: Value,  # so far apart
-    out: Value,
-    out_pixel: Value,
     activation: Value,
+    *images: Value,  # first, pixel, row, last of the input (at the first tap) and the output
 ) -> None:
-    """``out[p, n] = activation(bias[n] + Σ_tap left[p, tap, n] · weights[tap, n])``
+    """``out[p, n] = activation(bias[n] + Σ_tap left[p, tap, n] · panel[tap, n])``
 
-    for MR pixels p of one row and NR channels n. Loading each input once for all taps that
+    for all pixels p, tile by tile, and NR channels n. Loading each input once for all taps that
     use it would save loads, which a CPU does as fast as multiply-adds; but it would need a
     kernel for every size and stride. This one serves all.
     """
     pixels, vectors = tile
-
     build = emit.builder
-    inputs = _PixelRow(emit, left_pixel, pixels)
+    left, out = _Image(*images[:4]), _Image(*images[4:])
+    inputs = _PixelRow(emit, left.pixel, pixels)
+    outputs = _PixelRow(emit, out.pixel, pixels)
+    biases = [emit.load_aligned(panel, vector) for vector in range(vectors)]
+    taps = build.mul(tap_rows, tap_columns)
     # One loop over all taps: a loop over the columns inside one over the rows spends more
     # time in between than in its few rounds.
-    row_step = build.sub(row_pitch, build.mul(column_pitch, build.sub(columns, emit.index(1))))
+    before_last = build.sub(tap_columns, emit.index(1))
+    row_step = build.sub(tap_row_pitch, build.mul(tap_column_pitch, before_last))
 
     def one_tap(carried: list[Value]) -> list[Value]:
         tap, columns_left, weights_at, *sums = carried
@@ -339,16 +376,18 @@ def _emit_depthwise_tile(
                 sums[place] = emit.multiply_add(value, factors[vector], sums[place])
         columns_left = build.sub(columns_left, emit.index(1))
         is_row_done = build.icmp_signed("==", columns_left, emit.index(0))
-        tap = emit.at(tap, build.select(is_row_done, row_step, column_pitch))
-        columns_left = build.select(is_row_done, columns, columns_left)
+        tap = emit.at(tap, build.select(is_row_done, row_step, tap_column_pitch))
+        columns_left = build.select(is_row_done, tap_columns, columns_left)
         return [tap, columns_left, emit.at(weights_at, weight_pitch), *sums]
 
-    sums = [emit.load_aligned(weights, vector) for vector in range(vectors)] * pixels
-    first_tap = emit.at(weights, vectors * emit.width)
-    taps = build.mul(rows, columns)
-    sums = emit.loop(taps, [left, columns, first_tap, *sums], one_tap)[3:]
-    outputs = _PixelRow(emit, out_pixel, pixels)
-    _store_activated(emit, sums, activation, outputs.pixels(outputs.anchors(out)))
+    def one_tile(firsts: list[Value]) -> None:
+        left_first, out_first = firsts
+        weights = emit.at(panel, vectors * emit.width)
+        state = [left_first, tap_columns, weights, *biases * pixels]
+        sums = emit.loop(taps, state, one_tap)[3:]
+        _store_activated(emit, sums, activation, outputs.pixels(outputs.anchors(out_first)))
+
+    emit.for_each_tile(pixels, rows, row_pixels, [left, out], one_tile)
 
 
 def _function_for_tile(
@@ -391,57 +430,71 @@ def _emit_tile_call(
 
 
 @intrinsic
-def convolution_tile(
+def convolve_panel(
     typing_context: Any,
     place: Any,
-    left: Any,
-    left_pixel: Any,
+    rows: Any,
+    row_pixels: Any,
     runs: Any,
     run_pitch: Any,
     run_length: Any,
     panel: Any,
+    activation: Any,
+    left: Any,
+    left_pixel: Any,
+    left_row: Any,
+    left_last: Any,
     out: Any,
     out_pixel: Any,
+    out_row: Any,
+    out_last: Any,
     addend: Any,
     addend_pixel: Any,
-    activation: Any,
+    addend_row: Any,
+    addend_last: Any,
 ) -> Any:
-    """The convolution tile at ``place`` in cpu.py's table: see _emit_convolution_tile."""
+    """One panel by the convolution tile at ``place`` in cpu.py's table: see _emit_convolution."""
     i, f = types.int64, FLOATS
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         tiles = cpu.target().registers.tiles
-        _emit_tile_call(builder, "convolution", tiles, _emit_convolution_tile, values)
+        _emit_tile_call(builder, "convolution", tiles, _emit_convolution, values)
         return context.get_dummy_value()
 
-    return types.void(i, f, i, i, i, i, f, f, i, f, i, i), generate
+    return types.void(i, i, i, i, i, i, f, i, *[f, i, i, i] * 3), generate
 
 
 @intrinsic
-def depthwise_tile(
+def convolve_panel_depthwise(
     typing_context: Any,
     place: Any,
+    rows: Any,
+    row_pixels: Any,
+    tap_rows: Any,
+    tap_row_pitch: Any,
+    tap_columns: Any,
+    tap_column_pitch: Any,
+    panel: Any,
+    weight_pitch: Any,
+    activation: Any,
     left: Any,
     left_pixel: Any,
-    rows: Any,
-    row_pitch: Any,
-    columns: Any,
-    column_pitch: Any,
-    weights: Any,
-    weight_pitch: Any,
+    left_row: Any,
+    left_last: Any,
     out: Any,
     out_pixel: Any,
-    activation: Any,
+    out_row: Any,
+    out_last: Any,
 ) -> Any:
-    """The depthwise tile at ``place`` in cpu.py's table: see _emit_depthwise_tile."""
+    """One panel by the depthwise tile at ``place`` in cpu.py's table: see _emit_depthwise."""
     i, f = types.int64, FLOATS
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         tiles = cpu.target().registers.depthwise_tiles
-        _emit_tile_call(builder, "depthwise", tiles, _emit_depthwise_tile, values)
+        _emit_tile_call(builder, "depthwise", tiles, _emit_depthwise, values)
         return context.get_dummy_value()
 
-    return types.void(i, f, i, i, i, i, i, f, i, f, i, i), generate
+    return types.void(i, i, i, i, i, i, i, f, i, i, *[f, i, i, i] * 2), generate
 
 
 @intrinsic

@@ -17,7 +17,8 @@ from numba import types
 
 from npshapenet.jit import cpu
 from npshapenet.jit.engine import INDEX, compiled
-from npshapenet.jit.microkernel import FLOATS, at, convolution_tile, or_null
+from npshapenet.jit.microkernel import FLOATS, at, convolve_panel, or_null
+from npshapenet.jit.steps import NONE
 
 BYTES = types.CPointer(types.uint8)
 RESIZE_SIGNATURE = types.void(
@@ -73,28 +74,31 @@ def resize(
     for block in range(0, out_width, _NR):
         x = max(min(block, out_width - _NR), 0)  # the last block overlaps its neighbour
         low, high = pack_panel(panel, x, before, width, side_width, out_width, scale, offset)
-        rows_done = 0
-        while rows_done < out_height:
-            y, place = rows_done, _ONE_PIXEL
-            if out_height >= _MR:
-                y, place = min(rows_done, out_height - _MR), 0
-                rows_done += _MR
-            else:
-                rows_done += 1
-            convolution_tile(
-                place,
-                at(scratch, y * width + low),
-                width,
-                1,
-                0,
-                high - low,
-                panel,
-                at(out, y * out_row + x),
-                out_row,
-                or_null(scratch, -1),
-                0,
-                0,
-            )
+        place, tile_rows = _ONE_PIXEL, 1
+        if out_height >= _MR:
+            place, tile_rows = 0, _MR
+        convolve_panel(
+            place,
+            1,
+            out_height,
+            1,
+            0,
+            high - low,
+            panel,
+            NONE,
+            at(scratch, low),
+            width,
+            0,
+            (out_height - tile_rows) * width,
+            at(out, x),
+            out_row,
+            0,
+            (out_height - tile_rows) * out_row,
+            or_null(scratch, -1),
+            0,
+            0,
+            0,
+        )
 
 
 @compiled

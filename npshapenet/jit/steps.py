@@ -44,7 +44,6 @@ RUN_LENGTH = 16
 BLOCK_ROWS = 20
 BLOCK_ROW_PITCH = 21
 BLOCK_COLUMNS = 22
-BLOCK_COLUMN_PITCH = 23
 GROUP_PIXELS = 24  # so many pixels go through all panels before the next ones
 SUMS = 38  # offset of GROUP_PIXELS · NR floats for sums that are not complete yet
 # Panels of two widths cover the channels: first those of TILE, then those of LAST_TILE.

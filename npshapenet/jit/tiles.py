@@ -82,7 +82,6 @@ def _depth_blocks(columns: Mapping[int, int], panel_width: int) -> dict[int, int
         s.BLOCK_ROWS: runs // runs_in_block,
         s.BLOCK_ROW_PITCH: runs_in_block * columns[s.RUN_PITCH],
         s.BLOCK_COLUMNS: parts_of_run,
-        s.BLOCK_COLUMN_PITCH: length // parts_of_run,
         s.GROUP_PIXELS: _GROUP_PIXELS,
     }
 
@@ -92,7 +91,10 @@ def sums_size(columns: Mapping[int, int]) -> int:
     if columns[s.BLOCK_ROWS] * columns[s.BLOCK_COLUMNS] == 1:
         return 0
     widest = max(columns[s.TILE_CHANNELS], columns[s.LAST_TILE_CHANNELS])
-    return widest * max(_GROUP_PIXELS, columns[s.TILE_PIXELS], columns[s.LAST_TILE_PIXELS])
+    tile_pixels = max(columns[s.TILE_PIXELS], columns[s.LAST_TILE_PIXELS])
+    row_pixels = min(columns[s.ROW_PIXELS], max(_GROUP_PIXELS, tile_pixels))
+    rows = max(_GROUP_PIXELS // columns[s.ROW_PIXELS], 1)
+    return widest * rows * (row_pixels + tile_pixels)
 
 
 def choose_depthwise_tile(registers: Registers, columns: Mapping[int, int]) -> dict[int, int]:

@@ -53,8 +53,7 @@ class Steps(Dataset[tuple[Tensor, Tensor]]):
         self.faces = faces
         self.weights = weights
         self.side_px = side_px
-        # A single face is repeated: batch norm can't do with one value of a channel.
-        self.batch_size = min(batch_size, max(2, len(faces.crops)))
+        self.batch_size = min(batch_size, len(faces.crops))
         self.augmentation = augmentation
         self.seed = seed
         self.steps_per_epoch = max(1, int(weights.sum()) // self.batch_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -300,6 +301,13 @@ def test_many_threads_use_one_model(model, crops):
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_a_copy_for_another_process(fake_numba, weights, crops):
+    model = Model(weights)
+    copy = pickle.loads(pickle.dumps(model))
+    assert copy.backend is not model.backend
+    np.testing.assert_array_equal(copy.predict(crops), model.predict(crops))
 
 
 # Models
