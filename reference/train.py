@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import math
 import os
 import signal
 import sys
@@ -22,7 +21,8 @@ from tqdm import tqdm
 from reference import run_folder
 from reference.checkpoint import Checkpoint, CheckpointError, load, save
 from reference.data.augment import network_landmarks
-from reference.data.dataset import Faces, FacesError, read_faces
+from reference.data.dataset import Faces, FacesError
+from reference.data.sources import read_weighted
 from reference.recipe import Recipe, RecipeError, read_recipe
 from reference.shape_model import FittedShapeModel, fit_parameters
 from reference.training import (
@@ -31,6 +31,7 @@ from reference.training import (
     TrainingData,
     collect,
     fit_shape_model,
+    held_out_images,
     overfit_settings,
     shape_model_tensors,
 )
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 def train(options: argparse.Namespace) -> int:
     """Prepare a run from the command's options, then carry it out."""
     recipe = read_recipe(options.recipe)
-    files = [_read_weighted(entry) for entry in options.data]
+    files = [read_weighted(entry) for entry in options.data]
     if options.overfit is not None:
         files = [(name, _first(faces, options.overfit), 1.0) for name, faces, _ in files[:1]]
         recipe = overfit_settings(recipe, options.overfit, options.epochs or OVERFIT_EPOCHS)
@@ -146,7 +147,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _run(trainer: Trainer, folder: Path, goal_percent: float | None) -> int:
-    images, truth = trainer.held_out_images()
+    images, truth = held_out_images(trainer.data, trainer.steps.side_px)
     images, truth = images[:PREVIEW_FACES], truth[:PREVIEW_FACES]
     # A run killed between checkpoint and log has the one and not the other.
     run_folder.write_log(folder, trainer.log)
@@ -255,22 +256,6 @@ def _device(name: str | None) -> torch.device:
     if name != "cpu" and not (name == "cuda" and torch.cuda.is_available()):
         raise UsageError(f"--device {name}: there is no such device here; accepted: cpu, or cuda")
     return torch.device(name)
-
-
-def _read_weighted(entry: str) -> tuple[str, Faces, float]:
-    """``FACES[:WEIGHT]`` → base name, faces, weight."""
-    path, separator, weight_text = entry.rpartition(":")
-    weight = 1.0
-    if separator and path.endswith(".npz"):
-        try:
-            weight = float(weight_text)
-        except ValueError:
-            raise UsageError(f"{entry}: the weight must be a number above 0") from None
-    else:
-        path = entry
-    if not (math.isfinite(weight) and weight > 0):
-        raise UsageError(f"{entry}: the weight must be a number above 0")
-    return Path(path).stem, read_faces(Path(path)), weight
 
 
 def _first(faces: Faces, count: int) -> Faces:

@@ -71,6 +71,12 @@ def collect(files: Sequence[tuple[str, Faces, float]], held_out: int) -> Trainin
     )
 
 
+def held_out_images(data: TrainingData, side_px: int) -> tuple[Tensor, Tensor]:
+    """Images and landmarks of the held-out faces; of those trained on where none are."""
+    faces = data.held_out if len(data.held_out.crops) else data.faces
+    return augment(faces, side_px, Augmentation(), torch.Generator())
+
+
 def fit_shape_model(
     data: TrainingData, settings: ShapeModelSettings, side_px: int
 ) -> FittedShapeModel:
@@ -253,13 +259,8 @@ class Trainer:
 
     def held_out_percent(self) -> float:
         """The mean inter-ocular NME of the held-out faces, unchanged crops, in percent."""
-        images, truth = self.held_out_images()
+        images, truth = held_out_images(self.data, self.steps.side_px)
         return mean_nme_percent(self.predict(images), truth)
-
-    def held_out_images(self) -> tuple[Tensor, Tensor]:
-        """Images and landmarks of the held-out faces; of those trained on where none are."""
-        faces = self.data.held_out if len(self.data.held_out.crops) else self.data.faces
-        return augment(faces, self.steps.side_px, Augmentation(), torch.Generator())
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:

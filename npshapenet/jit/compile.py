@@ -8,18 +8,16 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from npshapenet.jit import cpu, engine, resizing
+from npshapenet.jit import cpu, engine
 
-# The functions that the object file exports, by their C names.
-RUN, RESIZE = "npshapenet_run", "npshapenet_resize"
+RUN = "npshapenet_run"  # the C name of engine.run
 
 
 def compile_engine(target: cpu.Target, relocation: str = "default") -> bytes:
     """The object file for ``target``; ``relocation`` "pic" makes one for a shared library."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    module = _module_of(RUN, engine.run, engine.RUN_SIGNATURE.args)
-    module.link_in(_module_of(RESIZE, resizing.resize, resizing.RESIZE_SIGNATURE.args))
+    module = _module_of(RUN, engine.run, engine.RUN_ARGUMENTS)
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=3, reloc=relocation, codemodel="jitdefault"
     )

@@ -11,19 +11,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from npshapenet.jit import steps as s
+from npshapenet.jit.compiled import clear, compiled
 from npshapenet.jit.microkernel import FLOATS, at, convolve_panel, convolve_panel_depthwise, or_null
+from npshapenet.jit.resizing import resize
 
 STEPS = types.CPointer(types.int64)
 INDEX = types.int64
-RUN_SIGNATURE = types.void(STEPS, INDEX, FLOATS, FLOATS, FLOATS, INDEX, INDEX, FLOATS, INDEX)
-
-# Plain functions on numbers and pointers: no reference counts, exceptions or Python objects.
-compiled = njit(
-    nogil=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
+RUN_ARGUMENTS = (STEPS, INDEX, *[FLOATS] * 3, INDEX, INDEX, FLOATS, *[INDEX] * 4, FLOATS)
 
 _ZERO, _ONE, _THREE, _SIX = np.float32(0), np.float32(1), np.float32(3), np.float32(6)
 
@@ -39,10 +36,15 @@ def run(
     image_size: Any,
     out: Any,
     out_size: Any,
+    is_float: Any,
+    height: Any,
+    width: Any,
+    scratch: Any,
 ) -> None:
     """images [image, channel, row, column] → out [image, output], one image after the other.
 
-    ``image_size`` and ``out_size`` are the floats of one image and of its outputs.
+    ``image_size`` and ``out_size`` are the floats of one image and of its outputs. Where the
+    steps begin with RESIZE, the one image is a gray crop instead: see resizing.py.
     """
     for number in range(image_count):
         image = at(images, number * image_size)
@@ -60,6 +62,8 @@ def run(
                 add(step, arena)
             elif kind == s.INSTANCE_NORM:
                 instance_norm(step, weights, arena)
+            elif kind == s.RESIZE:
+                resize(step, weights, arena, image, is_float, height, width, scratch)
             elif kind == s.LOAD:
                 load(step, arena, image)
             elif kind == s.STORE:
@@ -72,6 +76,11 @@ def load(step: Any, arena: Any, image: Any) -> None:
     rows, columns = step[s.ROWS], step[s.ROW_PIXELS]
     for y in range(rows):
         row = at(arena, step[s.OUTPUT] + y * step[s.OUTPUT_ROW])
+        if step[s.OUTPUT_PIXEL] == 1:  # gray: whole vectors are copied
+            source = at(image, y * columns)
+            for x in range(columns):
+                row[x] = source[x]
+            continue
         for channel in range(step[s.CHANNELS]):
             source = at(image, (channel * rows + y) * columns)
             for x in range(columns):
@@ -88,12 +97,6 @@ def store(step: Any, arena: Any, out: Any) -> None:
             target = at(out, (channel * rows + y) * columns)
             for x in range(columns):
                 target[x] = row[x * step[s.INPUT_PIXEL] + channel]
-
-
-@compiled
-def clear(values: Any, count: Any) -> None:
-    for place in range(count):
-        values[place] = _ZERO
 
 
 @compiled

@@ -26,6 +26,7 @@ from npshapenet.jit import cpu
 from npshapenet.jit.steps import HARD_SWISH, NONE
 
 FLOATS = types.CPointer(types.float32)
+BYTES = types.CPointer(types.uint8)
 
 _FLOAT = ir.FloatType()
 _FLOAT_POINTER = _FLOAT.as_pointer()
@@ -390,6 +391,39 @@ def _emit_depthwise(
     emit.for_each_tile(pixels, rows, row_pixels, [left, out], one_tile)
 
 
+def _emit_blend(
+    emit: Emitter, source: Value, width: Value, taps: Value, weights: Value, row: Value
+) -> None:
+    """``row[x] = Σ_tap weights[tap] · source[tap, x]`` for the ``width`` ≥ V columns x.
+
+    source (taps, width) is float32, or bytes, which become floats on the way.
+    """
+    build = emit.builder
+    element = source.type.pointee
+    vector = ir.VectorType(element, emit.width)
+
+    def load(place: Value) -> Value:
+        pointer = build.bitcast(build.gep(source, [place]), vector.as_pointer())
+        values = build.load(pointer, align=element.width // 8 if element != _FLOAT else 4)
+        return values if element == _FLOAT else build.uitofp(values, emit.vector)
+
+    def one_tap(carried: list[Value]) -> list[Value]:
+        place, weight_at, total = carried
+        total = emit.multiply_add(emit.broadcast(weight_at), load(place), total)
+        return [build.add(place, width), emit.at(weight_at, 1), total]
+
+    def one_vector(carried: list[Value]) -> list[Value]:
+        (x,) = carried
+        last = build.sub(width, emit.index(emit.width))
+        here = build.select(build.icmp_signed(">", x, last), last, x)
+        total = emit.loop(taps, [here, weights, emit.repeat(0.0)], one_tap)[2]
+        emit.store(total, emit.at(row, here))
+        return [build.add(x, emit.index(emit.width))]
+
+    rounded = build.add(width, emit.index(emit.width - 1))
+    emit.loop(build.sdiv(rounded, emit.index(emit.width)), [emit.index(0)], one_vector)
+
+
 def _function_for_tile(
     module: ir.Module, name: str, tile: cpu.Tile, width: int, arguments: Sequence[Any], emit_tile: Any
 ) -> ir.Function:
@@ -517,3 +551,26 @@ def or_null(typing_context: Any, pointer: Any, offset: Any) -> Any:
         return builder.select(is_given, builder.gep(values[0], [values[1]]), null)
 
     return pointer(pointer, types.int64), generate
+
+
+@intrinsic
+def as_bytes(typing_context: Any, pointer: Any) -> Any:
+    """The same address as a pointer to bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.IntType(8).as_pointer())
+
+    return BYTES(pointer), generate
+
+
+@intrinsic
+def blend_rows(
+    typing_context: Any, source: Any, width: Any, taps: Any, weights: Any, row: Any
+) -> Any:
+    """Rows of floats or bytes, added up with one weight each: see _emit_blend."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _emit_blend(Emitter(builder, cpu.target().registers.floats), *values)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, types.int64, FLOATS, FLOATS), generate

@@ -23,8 +23,8 @@ from typing import Any
 from npshapenet.jit import cpu
 
 _SOURCES = (
-    "arena.py",
     "compile.py",
+    "compiled.py",
     "cpu.py",
     "engine.py",
     "microkernel.py",
@@ -35,24 +35,19 @@ _SOURCES = (
 _HEADER = b"npshapenet engine 1\n"  # then 32 bytes of SHA-256 of the object, then the object
 _SECONDS_TO_COMPILE = 5
 
-_pointer, _index, _float = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-_SIGNATURES: dict[str, list[Any]] = {
-    "npshapenet_run": [
-        _pointer, _index, _pointer, _pointer, _pointer, _index, _index, _pointer, _index,
-    ],
-    "npshapenet_resize": [
-        _pointer, _pointer, *[_index] * 6, _float, _float, *[_pointer, _index] * 2, _pointer,
-    ],
-}  # fmt: skip
+_pointer, _index = ctypes.c_void_p, ctypes.c_int64
+_RUN_NAME = "npshapenet_run"
+_RUN_ARGUMENTS: list[Any] = [
+    _pointer, _index, *[_pointer] * 3, _index, _index, _pointer, *[_index] * 4, _pointer,
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Library:
-    """The loaded engine: its C functions, and where its code came from."""
+    """The loaded engine."""
 
-    run: Any  # engine.run
-    resize: Any  # resizing.resize
-    origin: str
+    run: Any  # engine.run as a C function
+    origin: str  # where its code came from
     keep_alive: Any
 
 
@@ -127,13 +122,10 @@ def _loaded(code: bytes, origin: str, *, warn: bool = False) -> Library:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    functions = []
-    for name, arguments in _SIGNATURES.items():
-        address = engine.get_function_address(name)
-        if address == 0:
-            raise RuntimeError(f"the object file has no function {name}")
-        functions.append(ctypes.CFUNCTYPE(None, *arguments)(address))
-    return Library(functions[0], functions[1], origin, engine)
+    address = engine.get_function_address(_RUN_NAME)
+    if address == 0:
+        raise RuntimeError(f"the object file has no function {_RUN_NAME}")
+    return Library(ctypes.CFUNCTYPE(None, *_RUN_ARGUMENTS)(address), origin, engine)
 
 
 def _say(line: str) -> None:

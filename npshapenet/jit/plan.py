@@ -44,6 +44,9 @@ class Plan:
     arena_size: int  # floats
     images: dict[str, Image]  # the input and each output that exists, by layer name
     output_count: int
+    # The same steps for a gray crop, which is resized straight into the arena; None where the
+    # network's input isn't gray or too narrow for that.
+    crop_steps: NDArray[np.int64] | None
 
     def new_arena(self) -> Floats:
         return aligned_zeros(self.arena_size)
@@ -102,11 +105,14 @@ def make_plan(
     tensors: Mapping[str, Floats],
     registers: Registers,
     *,
+    scale: float = 1.0,
+    offset: float = 0.0,
     fuse: bool = True,
     share: bool = True,
 ) -> Plan:
     """The plan for a network, for a CPU with such registers.
 
+    A crop's gray values in [0, 1] are multiplied by ``scale``, then ``offset`` is added.
     Without ``fuse`` every layer is a step of its own; without ``share`` every image keeps its
     place in the arena, to be looked at afterwards.
     """
@@ -115,16 +121,23 @@ def make_plan(
     last_name = operations[-1].name
     images_size = place(_lifetimes(operations, images), share=share)
     build = _Builder(registers, images, tensors, sums=images_size)
+    normalisation = build.add_weights(np.array([scale, offset], np.float32))
     _emit_load(build)
     for operation in operations:
         _emit_border(build, images[operation.name])
         _emit(build, operation)
     _emit_store(build, images[last_name])
+    steps = np.stack(build.rows)
     weights = aligned_zeros(build.weights_size)
-    if build.weights:
-        np.concatenate(build.weights, out=weights)
+    np.concatenate(build.weights, out=weights)
+    crop_steps = None
+    if images[INPUT].pixel == 1 and images[INPUT].shape[2] >= registers.floats:
+        crop_steps = steps.copy()
+        crop_steps[steps[:, s.KIND] == s.LOAD] = resize_step(
+            images[INPUT], widen=True, weights=normalisation
+        )
     arena_size = images_size + build.sums_size
-    return Plan(np.stack(build.rows), weights, arena_size, images, network.output_count)
+    return Plan(steps, weights, arena_size, images, network.output_count, crop_steps)
 
 
 def _operations(network: Network, *, fuse: bool) -> list[_Operation]:
@@ -219,6 +232,15 @@ def _emit_load(build: _Builder) -> None:
     else:
         _emit_border(build, image)
     build.step(s.LOAD, {**_output_columns(image), s.CHANNELS: image.shape[0]})
+
+
+def resize_step(image: Image, *, widen: bool, weights: int) -> NDArray[np.int64]:
+    """The step that makes the image from a gray crop, in place of LOAD (see jit/resizing.py)."""
+    row = np.zeros(s.COLUMNS, np.int64)
+    for column, value in _output_columns(image).items():
+        row[column] = value
+    row[[s.KIND, s.WIDEN, s.WEIGHTS]] = s.RESIZE, widen, weights
+    return row
 
 
 def _emit_store(build: _Builder, image: Image) -> None:

@@ -2,10 +2,10 @@
 
 The triangle filter has half-pixel centres and is widened by the factor when shrinking; its
 weights sum to 1 also at the border. Its two passes are products with matrices of weights.
-The rows' pass adds up whole rows. The columns' pass is done by the convolution tile: for NR
-neighbouring output columns, the weights of the input columns that they need, most of them
-zero, are written as a packed panel; the tile's pixels are rows. That is more multiply-adds
-than there are weights, and still several times faster than adding them up one by one.
+The rows' pass adds up whole rows in vectors. The columns' pass is done by the convolution
+tile: for NR neighbouring output columns, the weights of the input columns that they need, most
+of them zero, are written as a packed panel; the tile's pixels are rows. That is more
+multiply-adds than there are weights, and still several times faster than one by one.
 """
 
 from __future__ import annotations
@@ -13,70 +13,55 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from npshapenet.jit import cpu
-from npshapenet.jit.engine import INDEX, compiled
-from npshapenet.jit.microkernel import FLOATS, at, convolve_panel, or_null
-from npshapenet.jit.steps import NONE
-
-BYTES = types.CPointer(types.uint8)
-RESIZE_SIGNATURE = types.void(
-    BYTES, FLOATS, *[INDEX] * 6, types.float32, types.float32, *[FLOATS, INDEX] * 2, FLOATS
-)
+from npshapenet.jit import steps as s
+from npshapenet.jit.compiled import clear, compiled
+from npshapenet.jit.microkernel import as_bytes, at, blend_rows, convolve_panel, or_null
 
 _REGISTERS = cpu.target().registers
 _NR = _REGISTERS.floats  # the first and the last tile are of one vector
 _MR = _REGISTERS.tiles[0][0]
-_ONE_PIXEL = len(_REGISTERS.tiles) - 1
+_FIRST_TILE = 0
+_ONE_PIXEL_TILE = len(_REGISTERS.tiles) - 1
 _ZERO = np.float32(0)
+_ONE = np.float32(1)
 
 
 @compiled
 def resize(
-    gray_bytes: Any,
-    gray_floats: Any,
+    step: Any,
+    weights: Any,
+    arena: Any,
+    gray: Any,
     is_float: Any,
     height: Any,
     width: Any,
-    side_height: Any,
-    side_width: Any,
-    out_height: Any,
-    scale: Any,
-    offset: Any,
-    out: Any,
-    out_row: Any,
     scratch: Any,
-    out_width: Any,
-    panel: Any,
 ) -> None:
-    """out[y, x] = scale · resized[y, x] + offset, rows ``out_row`` floats apart.
+    """arena[y, x] = scale · resized gray[y, x] + offset.
 
-    gray [row, column] is one of the first two, by ``is_float``. It is taken as if widened to
-    side_height × side_width around its centre by repeating its edge. A row of ``out``
-    has room for NR floats even if ``out_width`` is less; ``scratch`` holds out_height × width
-    floats, ``panel`` NR · (width + 1).
+    gray (height, width) is float32 or bytes. It is taken as if widened to a square around its
+    centre by repeating its edge, where the step says so. A row of the output has room for NR
+    floats even if it is shorter. scratch: ``height`` floats or NR · (width + 1),
+    what is more, then ROWS rows of ``width``.
     """
-    top, before = (side_height - height) // 2, (side_width - width) // 2
-    for y in range(out_height):
-        row = at(scratch, y * width)
-        for x in range(width):
-            row[x] = _ZERO
-        first, count, centre, support = taps(y, side_height, out_height)
-        total = tap_sum(first, count, centre, support)
-        for tap in range(first, first + count):
-            weight = np.float32(triangle(tap, centre, support) / total)
-            source_row = min(max(tap - top, 0), height - 1)
-            if is_float != 0:
-                add_row(row, at(gray_floats, source_row * width), width, weight)
-            else:
-                add_row(row, at(gray_bytes, source_row * width), width, weight)
+    side_height, side_width = height, width
+    if step[s.WIDEN] != 0:
+        side_height = side_width = max(height, width)
+    scale, offset = weights[step[s.WEIGHTS]], weights[step[s.WEIGHTS] + 1]
+    if is_float == 0:
+        scale = scale / np.float32(255)
+    panel = scratch
+    rows = at(scratch, max(height, _NR * (width + 1)))
+    resize_rows(rows, step[s.ROWS], gray, is_float, height, width, side_height, panel)
+    out_height, out_width = step[s.ROWS], step[s.ROW_PIXELS]
+    place, tile_rows = _ONE_PIXEL_TILE, 1
+    if out_height >= _MR:
+        place, tile_rows = _FIRST_TILE, _MR
     for block in range(0, out_width, _NR):
         x = max(min(block, out_width - _NR), 0)  # the last block overlaps its neighbour
-        low, high = pack_panel(panel, x, before, width, side_width, out_width, scale, offset)
-        place, tile_rows = _ONE_PIXEL, 1
-        if out_height >= _MR:
-            place, tile_rows = 0, _MR
+        low, high = pack_panel(panel, x, width, side_width, out_width, scale, offset)
         convolve_panel(
             place,
             1,
@@ -85,15 +70,15 @@ def resize(
             0,
             high - low,
             panel,
-            NONE,
-            at(scratch, low),
+            s.NONE,
+            at(rows, low),
             width,
             0,
             (out_height - tile_rows) * width,
-            at(out, x),
-            out_row,
+            at(arena, step[s.OUTPUT] + x),
+            step[s.OUTPUT_ROW],
             0,
-            (out_height - tile_rows) * out_row,
+            (out_height - tile_rows) * step[s.OUTPUT_ROW],
             or_null(scratch, -1),
             0,
             0,
@@ -102,62 +87,104 @@ def resize(
 
 
 @compiled
+def resize_rows(
+    rows: Any,
+    out_height: Any,
+    gray: Any,
+    is_float: Any,
+    height: Any,
+    width: Any,
+    side_height: Any,
+    row_weights: Any,
+) -> None:
+    """gray (height, width) → rows (out_height, width)."""
+    before = (side_height - height) // 2
+    for y in range(out_height):
+        low, high = span(y, side_height, out_height, before, height)
+        clear(row_weights, high - low)
+        add_weights(row_weights, 1, y, side_height, out_height, before, height, low, _ONE)
+        row = at(rows, y * width)
+        if width < _NR:
+            for x in range(width):
+                row[x] = _ZERO
+                for tap in range(low, high):
+                    place = tap * width + x
+                    value = _ZERO
+                    if is_float != 0:
+                        value = gray[place]
+                    else:
+                        value = np.float32(as_bytes(gray)[place])
+                    row[x] += row_weights[tap - low] * value
+        elif is_float != 0:
+            blend_rows(at(gray, low * width), width, high - low, row_weights, row)
+        else:
+            source = at(as_bytes(gray), low * width)
+            blend_rows(source, width, high - low, row_weights, row)
+
+
+@compiled
+def span(position: Any, size: Any, out_size: Any, before: Any, extent: Any) -> Any:
+    """The inputs that the filter at an output position reads: the first, and one past the last.
+
+    ``size`` counts what is there after widening, of which ``extent`` inputs exist, after
+    ``before`` that repeat the first.
+    """
+    first, last, _, _ = taps(position, size, out_size)
+    low = min(max(first - before, 0), extent - 1)
+    return low, min(max(last - before, 0), extent - 1) + 1
+
+
+@compiled
 def taps(position: Any, size: Any, out_size: Any) -> Any:
-    """Which inputs the filter at an output position reads: first, count; centre and support."""
+    """The filter at an output position: first and last tap, centre, 1 / half its width."""
     factor = size / out_size
     support = max(factor, 1.0)
     centre = (position + 0.5) * factor
     first = max(int(centre - support + 0.5), 0)
-    return first, min(int(centre + support + 0.5), size) - first, centre, support
+    return first, min(int(centre + support + 0.5), size) - 1, centre, 1.0 / support
 
 
 @compiled
-def triangle(tap: Any, centre: Any, support: Any) -> Any:
-    return max(1.0 - abs(tap + 0.5 - centre) / support, 0.0)
-
-
-@compiled
-def tap_sum(first: Any, count: Any, centre: Any, support: Any) -> Any:
+def add_weights(
+    target: Any,
+    pitch: Any,
+    position: Any,
+    size: Any,
+    out_size: Any,
+    before: Any,
+    extent: Any,
+    low: Any,
+    scale: Any,
+) -> None:
+    """Add ``scale`` times each tap's weight to target[(input − low) · pitch]; see span."""
+    first, last, centre, sharpness = taps(position, size, out_size)
     total = 0.0
-    for tap in range(first, first + count):
-        total += triangle(tap, centre, support)
-    return total
-
-
-@compiled
-def add_row(row: Any, source: Any, width: Any, weight: Any) -> None:
-    """row[x] += weight · source[x]"""
-    for x in range(width):
-        row[x] += weight * np.float32(source[x])
+    for tap in range(first, last + 1):
+        total += max(1.0 - abs(tap + 0.5 - centre) * sharpness, 0.0)
+    share = scale / total
+    for tap in range(first, last + 1):
+        place = min(max(tap - before, 0), extent - 1) - low
+        weight = max(1.0 - abs(tap + 0.5 - centre) * sharpness, 0.0)
+        target[place * pitch] += np.float32(weight * share)
 
 
 @compiled
 def pack_panel(
-    panel: Any,
-    x: Any,
-    before: Any,
-    width: Any,
-    side_width: Any,
-    out_width: Any,
-    scale: Any,
-    offset: Any,
+    panel: Any, x: Any, width: Any, side_width: Any, out_width: Any, scale: Any, offset: Any
 ) -> Any:
     """The weights of output columns x … x + NR − 1 as a packed panel: which inputs it spans.
 
     panel [1 + high − low, NR]: ``offset`` as bias, then the weights of inputs low … high − 1.
     """
-    first, _, _, _ = taps(x, side_width, out_width)
+    before = (side_width - width) // 2
     columns = min(_NR, out_width - x)
-    last_first, last_count, _, _ = taps(x + columns - 1, side_width, out_width)
-    low = min(max(first - before, 0), width - 1)
-    high = min(max(last_first + last_count - 1 - before, 0), width - 1) + 1
-    for place in range((high - low + 1) * _NR):
-        panel[place] = offset if place < _NR else _ZERO
+    low, _ = span(x, side_width, out_width, before, width)
+    _, high = span(x + columns - 1, side_width, out_width, before, width)
+    weights = at(panel, _NR)
+    for column in range(_NR):
+        panel[column] = offset
+    clear(weights, (high - low) * _NR)
     for column in range(columns):
-        first, count, centre, support = taps(x + column, side_width, out_width)
-        total = tap_sum(first, count, centre, support)
-        for tap in range(first, first + count):
-            source = min(max(tap - before, 0), width - 1) - low
-            weight = scale * np.float32(triangle(tap, centre, support) / total)
-            panel[(source + 1) * _NR + column] += weight
+        target = at(weights, column)
+        add_weights(target, _NR, x + column, side_width, out_width, before, width, low, scale)
     return low, high

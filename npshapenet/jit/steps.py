@@ -11,7 +11,7 @@ COLUMNS = 40
 KIND = 0
 
 # Kinds of steps.
-LOAD, CLEAR_BORDER, CONVOLUTION, DEPTHWISE, ADD, INSTANCE_NORM, STORE = range(7)
+LOAD, RESIZE, CLEAR_BORDER, CONVOLUTION, DEPTHWISE, ADD, INSTANCE_NORM, STORE = range(8)
 
 # Activations, in the columns named ACTIVATION.
 NONE, RELU, HARD_SWISH = range(3)
@@ -63,6 +63,9 @@ TAP_ROW_PITCH = 34
 TAP_COLUMNS = 35
 TAP_COLUMN_PITCH = 36
 WEIGHT_PITCH = 37
+
+# RESIZE: the gray crop, widened to a square first if WIDEN is 1; WEIGHTS: scale and offset.
+WIDEN = 14
 
 # CLEAR_BORDER: of a buffer whose first float is at OUTPUT: FIRST_GAP floats, then ROWS times
 # a row of ROW_PIXELS pixels and ROW_GAP floats, then LAST_GAP floats.

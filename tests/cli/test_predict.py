@@ -124,6 +124,14 @@ class TestResults:
             str(face_crop),
         ]
 
+    def test_a_box_may_begin_outside_the_photo(
+        self, predict: Run, astronaut: Path, expected: Run
+    ) -> None:
+        box = ("-40", "-12.5", "160", "187.5")
+        ended = predict(astronaut, "--box", *box, "--format", "json")
+        assert json.loads(ended.out)["faces"][0]["box"] == [-40, -12.5, 160, 187.5]
+        np.testing.assert_allclose(landmarks_of(ended.out), expected(box), atol=0.00051)
+
     def test_a_photo_given_twice_is_done_once(self, predict: Run, face_crop: Path) -> None:
         again = face_crop.parent / "." / ".." / face_crop.parent.name / face_crop.name
         ended = predict(face_crop, again, "--format", "json")
