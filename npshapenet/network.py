@@ -123,6 +123,41 @@ class InstanceNorm:
 
 
 @dataclass(frozen=True)
+class GroupNorm:
+    """Each of ``groups`` runs of neighbouring channels less its mean, over its standard
+    deviation; then each channel times its weight, plus its bias.
+
+    Tensors: ``weight`` (C) and ``bias`` (C). The variance is the biased one, ``epsilon`` is added
+    to it before the root (PyTorch's GroupNorm).
+    """
+
+    name: str
+    input: str
+    groups: int
+    epsilon: float = 1e-5
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        (shape,) = input_shapes
+        if self.groups < 1 or shape[0] % self.groups:
+            raise NetworkError(
+                f"layer {self.name!r}: {shape[0]} channels can't be divided into "
+                f"{self.groups} groups"
+            )
+        return shape
+
+    def tensor_shapes(self, *input_shapes: Shape) -> dict[str, tuple[int, ...]]:
+        ((channels, _, _),) = input_shapes
+        return {"weight": (channels,), "bias": (channels,)}
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
 class Add:
     """The sum of two earlier outputs of one shape, then the activation: a residual."""
 
@@ -202,7 +237,7 @@ class Dense:
         return self.out_features * math.prod(shape)
 
 
-Layer = Convolution | InstanceNorm | Add | GlobalAveragePool | Dense
+Layer = Convolution | InstanceNorm | GroupNorm | Add | GlobalAveragePool | Dense
 LAYER_TYPES: dict[str, type[Layer]] = {layer.__name__: layer for layer in get_args(Layer)}
 
 

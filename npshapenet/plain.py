@@ -19,6 +19,7 @@ from npshapenet.network import (
     Convolution,
     Dense,
     GlobalAveragePool,
+    GroupNorm,
     InstanceNorm,
     Layer,
     Network,
@@ -79,6 +80,18 @@ def instance_norm(images: Floats, epsilon: float) -> Floats:
     return normalised
 
 
+def group_norm(
+    images: Floats, weight: Floats, bias: Floats, groups: int, epsilon: float
+) -> Floats:
+    """Each group of channels of an image less its mean, over the root of its variance plus
+    epsilon; then each channel times its weight (C), plus its bias (C).
+    """
+    count, channels, height, width = images.shape
+    grouped = images.reshape(count, groups, channels // groups * height, width)
+    normalised = instance_norm(grouped, epsilon).reshape(images.shape)
+    return normalised * weight[:, None, None] + bias[:, None, None]
+
+
 def global_average_pool(images: Floats) -> Floats:
     """(N, C, H, W) → (N, C, 1, 1), the mean of each channel."""
     mean: Floats = images.mean(axis=(2, 3), keepdims=True)
@@ -116,6 +129,9 @@ def run_layer(layer: Layer, tensors: Mapping[str, Floats], *inputs: Floats) -> F
         return activate(images + inputs[1], layer.activation)
     if isinstance(layer, InstanceNorm):
         return instance_norm(images, layer.epsilon)
+    if isinstance(layer, GroupNorm):
+        weight, bias = tensors[f"{layer.name}.weight"], tensors[f"{layer.name}.bias"]
+        return group_norm(images, weight, bias, layer.groups, layer.epsilon)
     if isinstance(layer, GlobalAveragePool):
         return global_average_pool(images)
     raise TypeError(f"no arithmetic for {layer}")

@@ -62,6 +62,16 @@ class Checkpoint:
     log: tuple[Mapping[str, float], ...]
     running_loss: float = math.nan
 
+    @property
+    def extractor(self) -> str:
+        """"compact" or "original"."""
+        return self.recipe.network.extractor
+
+    @property
+    def side_px(self) -> int:
+        """The side of what the network reads."""
+        return self.recipe.network.side_px
+
     def network(self) -> ShapeNet:
         """The network with the averaged weights, in evaluation mode, on the CPU."""
         network = build_network(self.recipe, self.shape_model)
@@ -90,27 +100,48 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint without running anything in it; CheckpointError if it is none."""
+    return from_stored(path, read(path))
+
+
+def read(path: Path) -> Any:
+    """What ``torch.save`` put into a file, without running anything in it.
+
+    CheckpointError if there is anything but plain values and tensors, or nothing readable.
+    """
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except pickle.UnpicklingError:
         # PyTorch's own line advises to load with weights_only=False, which would run what is in it.
-        raise CheckpointError(f"{path}: not a checkpoint of reference.train, or damaged") from None
+        raise CheckpointError(
+            f"{path}: not a checkpoint, or damaged, or with more in it than tensors and plain values"
+        ) from None
     except DAMAGED_FILE_ERRORS as error:
-        raise CheckpointError(f"{path}: not a checkpoint: {_first_line(error)}") from None
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint: {first_line(error)}") from None
+
+
+def is_ours(values: object) -> bool:
+    """Whether the content of a file is a checkpoint of reference.train."""
+    return isinstance(values, dict) and values.get("format") == FORMAT
+
+
+def from_stored(path: Path, values: Any) -> Checkpoint:
+    """The checkpoint that ``save`` wrote as these values; CheckpointError if it is none."""
+    if not is_ours(values):
         raise CheckpointError(f"{path}: not a checkpoint of reference.train")
+    values = {key: value for key, value in values.items() if key != "format"}
     try:
         values["recipe"] = from_values(values["recipe"])
         checkpoint = Checkpoint(**values)
         _check(checkpoint)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a whole checkpoint: {_first_line(error)}") from None
+        raise CheckpointError(f"{path}: not a whole checkpoint: {first_line(error)}") from None
     return checkpoint
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

@@ -16,6 +16,7 @@ from npshapenet.model import DEFAULT_MODEL, Model, bundled_models
 from npshapenet.network import Convolution, Dense, Layer, Shape
 
 _WIDTH: Final = 100
+_TEXT_MAX: Final = 8 * _WIDTH
 
 _DESCRIPTION: Final = """\
 Say what a weights file holds: its terms and origin, the shape model, the layers of the network and
@@ -89,15 +90,15 @@ def _file(name_or_path: str) -> Path:
 
 
 def _outline(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """JSON as indented lines, a key each; lists as JSON."""
-    for key, item in value.items():
+    """JSON as indented lines, a key each, those that hold others last; lists as JSON, cut short."""
+    for key, item in sorted(value.items(), key=lambda entry: isinstance(entry[1], Mapping)):
         if isinstance(item, Mapping):
             yield f"{indent}{_printable(key)}:"
             yield from _outline(item, indent + "  ")
         else:
             text = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
             yield from textwrap.wrap(
-                f"{_printable(key)}: {_printable(text)}",
+                textwrap.shorten(f"{_printable(key)}: {_printable(text)}", _TEXT_MAX),
                 _WIDTH,
                 initial_indent=indent,
                 subsequent_indent=indent + "    ",

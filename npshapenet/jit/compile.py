@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from npshapenet.jit import cpu, engine
+from npshapenet.jit import cpu, engine, microkernel
 
 RUN = "npshapenet_run"  # the C name of engine.run
 
@@ -17,21 +18,36 @@ def compile_engine(target: cpu.Target, relocation: str = "default") -> bytes:
     """The object file for ``target``; ``relocation`` "pic" makes one for a shared library."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    module = _module_of(RUN, engine.run, engine.RUN_ARGUMENTS)
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=3, reloc=relocation, codemodel="jitdefault"
     )
+    module = _numba_module()
+    module.link_in(_tiles_module(machine))
+    module.verify()
     return bytes(machine.emit_object(module))
 
 
-def _module_of(name: str, function: Any, arguments: Sequence[Any]) -> llvm.ModuleRef:
-    """The optimised LLVM module of a Numba function, with a C function ``name`` that calls it."""
-    function.compile(tuple(arguments))
-    compiled = function.overloads[tuple(arguments)]
+def _numba_module() -> llvm.ModuleRef:
+    """The LLVM module that Numba makes of engine.run, with a C function that calls it."""
+    # Numba wants to know the address of each function that it doesn't see the code of. Nothing
+    # calls them in this process before the object file is loaded, which has them.
+    nowhere = ctypes.cast(ctypes.CFUNCTYPE(None)(lambda: None), ctypes.c_void_p).value
+    for symbol in microkernel.symbols():
+        llvm.add_symbol(symbol, nowhere)
+    engine.run.compile(engine.RUN_ARGUMENTS)
+    compiled = engine.run.overloads[engine.RUN_ARGUMENTS]
     module = llvm.parse_assembly(compiled.library.get_llvm_str())
-    wrapper = _c_wrapper(name, compiled.fndesc.llvm_func_name, arguments)
+    wrapper = _c_wrapper(RUN, compiled.fndesc.llvm_func_name, engine.RUN_ARGUMENTS)
     module.link_in(llvm.parse_assembly(str(wrapper)))
-    module.verify()
+    return module
+
+
+def _tiles_module(machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """The microkernels' LLVM module, optimised a little: there is not much left to find."""
+    module = llvm.parse_assembly(str(microkernel.tile_functions()))
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    passes = llvm.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(module, passes)
     return module
 
 

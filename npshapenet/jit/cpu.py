@@ -30,8 +30,8 @@ class Registers:
 # The first tile of one vector and the last (1, 1) serve the resize as well.
 AVX512 = Registers(  # 32 registers of 16
     16,
-    ((14, 1), (14, 2), (12, 2), (10, 2), (8, 3), (7, 1), (7, 3), (4, 3), (1, 4), (1, 1)),
-    ((14, 1), (7, 2), (4, 2), (1, 4), (1, 1)),
+    ((14, 1), (14, 2), (12, 2), (10, 2), (8, 3), (7, 1), (7, 3), (6, 2), (4, 3), (1, 4), (1, 1)),
+    ((14, 1), (7, 2), (4, 2), (1, 2), (1, 1)),
 )
 AVX = Registers(  # 16 registers of 8
     8,

@@ -15,7 +15,15 @@ from numba import types
 
 from npshapenet.jit import steps as s
 from npshapenet.jit.compiled import clear, compiled
-from npshapenet.jit.microkernel import FLOATS, at, convolve_panel, convolve_panel_depthwise, or_null
+from npshapenet.jit.microkernel import (
+    FLOATS,
+    at,
+    convolve_panel,
+    convolve_panel_depthwise,
+    larger,
+    or_null,
+    smaller,
+)
 from npshapenet.jit.resizing import resize
 
 STEPS = types.CPointer(types.int64)
@@ -135,17 +143,17 @@ def panels(
     """
     tile_pixels, tile_channels = step[tile_column + 1], step[tile_column + 2]
     rows, row_pixels = step[s.ROWS], step[s.ROW_PIXELS]
-    group_rows = max(step[s.GROUP_PIXELS] // row_pixels, 1)
-    group_pixels = max(step[s.GROUP_PIXELS], tile_pixels)
+    group_rows = larger(step[s.GROUP_PIXELS] // row_pixels, 1)
+    group_pixels = larger(step[s.GROUP_PIXELS], tile_pixels)
     for first_row in range(0, rows, group_rows):
         for first_pixel in range(0, row_pixels, group_pixels):
             # A group that would be smaller than a tile overlaps the one before.
-            pixels = min(max(row_pixels - first_pixel, tile_pixels), group_pixels)
-            x = min(first_pixel, row_pixels - pixels)
+            pixels = smaller(larger(row_pixels - first_pixel, tile_pixels), group_pixels)
+            x = smaller(first_pixel, row_pixels - pixels)
             for panel in range(panel_count):
                 channel = first_channel + panel * tile_channels
                 panel_group(
-                    step, tile_column, first_row, min(rows - first_row, group_rows), x, pixels,
+                    step, tile_column, first_row, smaller(rows - first_row, group_rows), x, pixels,
                     channel, at(packed, panel * panel_size(step, tile_channels)), arena,
                 )  # fmt: skip
 
@@ -274,11 +282,11 @@ def add(step: Any, arena: Any) -> None:
                 target[place] = first[place] + second[place]
         elif activation == s.RELU:
             for place in range(count):
-                target[place] = max(first[place] + second[place], _ZERO)
+                target[place] = larger(first[place] + second[place], _ZERO)
         else:
             for place in range(count):
                 value = first[place] + second[place]
-                target[place] = value * min(max(value + _THREE, _ZERO), _SIX) / _SIX
+                target[place] = value * smaller(larger(value + _THREE, _ZERO), _SIX) / _SIX
 
 
 @compiled

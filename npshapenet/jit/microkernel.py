@@ -299,23 +299,24 @@ def _emit_convolution(
     null = ir.Constant(_FLOAT_POINTER, None)
     has_addend = emit.builder.icmp_unsigned("!=", addend.first, null)
 
+    build = emit.builder
+    depth = build.mul(runs, run_length)
+    run_step = build.add(build.sub(run_pitch, run_length), emit.index(1))
+
     def one_depth(carried: list[Value]) -> list[Value]:
-        weights_at, anchors = carried[0], carried[1 : 1 + inputs.anchor_count]
-        sums = carried[1 + inputs.anchor_count :]
+        at_input, left_in_run, weights_at, *sums = carried
         weights = [emit.load_aligned(weights_at, vector) for vector in range(vectors)]
-        for pixel, pointer in enumerate(inputs.pixels(anchors)):
+        for pixel, pointer in enumerate(inputs.pixels(inputs.anchors(at_input))):
             value = emit.broadcast(pointer)
             for vector in range(vectors):
                 place = pixel * vectors + vector
                 sums[place] = emit.multiply_add(value, weights[vector], sums[place])
             emit.fence()
-        return [emit.at(weights_at, channels), *inputs.moved(anchors, 1), *sums]
-
-    def one_run(carried: list[Value]) -> list[Value]:
-        run, weights_at, sums = carried[0], carried[1], carried[2:]
-        state = [weights_at, *inputs.anchors(run), *sums]
-        state = emit.loop(run_length, state, one_depth)
-        return [emit.at(run, run_pitch), state[0], *state[1 + inputs.anchor_count :]]
+        left_in_run = build.sub(left_in_run, emit.index(1))
+        is_run_done = build.icmp_signed("==", left_in_run, emit.index(0))
+        at_input = emit.at(at_input, build.select(is_run_done, run_step, emit.index(1)))
+        left_in_run = build.select(is_run_done, run_length, left_in_run)
+        return [at_input, left_in_run, emit.at(weights_at, channels), *sums]
 
     def one_tile(firsts: list[Value]) -> None:
         left_first, out_first, addend_first = firsts
@@ -329,7 +330,7 @@ def _emit_convolution(
 
         sums = emit.choose(has_addend, with_addend, lambda: biases * pixels)
         weights = emit.at(panel, channels)
-        sums = emit.loop(runs, [left_first, weights, *sums], one_run)[2:]
+        sums = emit.loop(depth, [left_first, run_length, weights, *sums], one_depth)[3:]
         _store_activated(emit, sums, activation, outputs.pixels(outputs.anchors(out_first)))
 
     emit.for_each_tile(pixels, rows, row_pixels, [left, out, addend], one_tile)
@@ -424,41 +425,66 @@ def _emit_blend(
     emit.loop(build.sdiv(rounded, emit.index(emit.width)), [emit.index(0)], one_vector)
 
 
-def _function_for_tile(
-    module: ir.Module, name: str, tile: cpu.Tile, width: int, arguments: Sequence[Any], emit_tile: Any
-) -> ir.Function:
-    """The LLVM function of one tile, made when it is first asked for."""
-    name = f"npshapenet.{name}.{tile[0]}x{tile[1]}x{width}"
-    if name in module.globals:
-        return module.globals[name]
-    function = ir.Function(module, ir.FunctionType(_VOID, arguments), name)
-    function.linkage = "linkonce_odr"  # one copy stays where several callers bring it
-    function.attributes.add("noinline")
-    function.attributes.add("nounwind")
-    builder = ir.IRBuilder(function.append_basic_block())
-    emit_tile(Emitter(builder, width), tile, *function.args)
-    builder.ret_void()
-    return function
+# The kinds of tiles: how to emit one, and the types of its arguments, those of the images last.
+_I, _P = _INDEX, _FLOAT_POINTER
+_IMAGE = [_P, _I, _I, _I]
+_KINDS: dict[str, tuple[Callable[..., None], list[ir.Type]]] = {
+    "convolution": (_emit_convolution, [_I, _I, _I, _I, _I, _P, _I, *_IMAGE * 3]),
+    "depthwise": (_emit_depthwise, [_I, _I, _I, _I, _I, _I, _P, _I, _I, *_IMAGE * 2]),
+}
 
 
-def _emit_tile_call(
-    builder: ir.IRBuilder, name: str, tiles: Sequence[cpu.Tile], emit_tile: Any, values: Any
-) -> None:
-    """Call the tile whose place in ``tiles`` the first value gives, with the other values."""
+def _tiles(kind: str) -> Sequence[cpu.Tile]:
+    registers = cpu.target().registers
+    return registers.tiles if kind == "convolution" else registers.depthwise_tiles
+
+
+def _declare(module: ir.Module, kind: str, tile: cpu.Tile) -> ir.Function:
+    name = symbol(kind, tile)
+    function_type = ir.FunctionType(_VOID, _KINDS[kind][1])
+    return cgutils.get_or_insert_function(module, function_type, name)
+
+
+def symbol(kind: str, tile: cpu.Tile) -> str:
+    """The name of a tile's function in the object file."""
+    return f"npshapenet_{kind}_{tile[0]}x{tile[1]}"
+
+
+def symbols() -> list[str]:
+    return [symbol(kind, tile) for kind in _KINDS for tile in _tiles(kind)]
+
+
+def tile_functions() -> ir.Module:
+    """The functions of all tiles, which the functions that Numba compiles call by name.
+
+    They are a module of their own because Numba would otherwise optimise them again for each
+    of its functions that reaches them.
+    """
+    module = ir.Module("tiles")
     width = cpu.target().registers.floats
+    for kind, (emit_tile, _) in _KINDS.items():
+        for tile in _tiles(kind):
+            function = _declare(module, kind, tile)
+            function.attributes.add("nounwind")
+            builder = ir.IRBuilder(function.append_basic_block())
+            emit_tile(Emitter(builder, width), tile, *function.args)
+            builder.ret_void()
+    return module
+
+
+def _emit_tile_call(builder: ir.IRBuilder, kind: str, values: Sequence[Value]) -> None:
+    """Call the tile whose place in cpu.py's table the first value gives, with the others."""
     place, *arguments = (
         builder.bitcast(value, _FLOAT_POINTER) if value.type.is_pointer else value
         for value in values
     )
     after = builder.append_basic_block("after")
     switch = builder.switch(place, after)
-    for number, tile in enumerate(tiles):
+    for number, tile in enumerate(_tiles(kind)):
         block = builder.append_basic_block("tile")
         switch.add_case(number, block)
         builder.position_at_end(block)
-        kinds = [value.type for value in arguments]
-        function = _function_for_tile(builder.module, name, tile, width, kinds, emit_tile)
-        builder.call(function, arguments)
+        builder.call(_declare(builder.module, kind, tile), arguments)
         builder.branch(after)
     builder.position_at_end(after)
 
@@ -491,8 +517,7 @@ def convolve_panel(
     i, f = types.int64, FLOATS
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        tiles = cpu.target().registers.tiles
-        _emit_tile_call(builder, "convolution", tiles, _emit_convolution, values)
+        _emit_tile_call(builder, "convolution", values)
         return context.get_dummy_value()
 
     return types.void(i, i, i, i, i, i, f, i, *[f, i, i, i] * 3), generate
@@ -524,8 +549,7 @@ def convolve_panel_depthwise(
     i, f = types.int64, FLOATS
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        tiles = cpu.target().registers.depthwise_tiles
-        _emit_tile_call(builder, "depthwise", tiles, _emit_depthwise, values)
+        _emit_tile_call(builder, "depthwise", values)
         return context.get_dummy_value()
 
     return types.void(i, i, i, i, i, i, i, f, i, i, *[f, i, i, i] * 2), generate
@@ -574,3 +598,30 @@ def blend_rows(
         return context.get_dummy_value()
 
     return types.void(source, types.int64, types.int64, FLOATS, FLOATS), generate
+
+
+@intrinsic
+def smaller(typing_context: Any, a: Any, b: Any) -> Any:
+    """The smaller of two numbers of one type; Numba's ``min`` costs a tenth of a second."""
+    return a(a, a), lambda context, builder, signature, values: _keep(builder, ">", *values)
+
+
+@intrinsic
+def larger(typing_context: Any, a: Any, b: Any) -> Any:
+    """The larger of two numbers of one type."""
+    return a(a, a), lambda context, builder, signature, values: _keep(builder, "<", *values)
+
+
+def _keep(builder: ir.IRBuilder, order: str, a: Value, b: Value) -> Value:
+    """b where ``a order b``, else a: also where a is NaN."""
+    is_integer = isinstance(a.type, ir.IntType)
+    compare = builder.icmp_signed if is_integer else builder.fcmp_ordered
+    return builder.select(compare(order, a, b), b, a)
+
+
+@intrinsic
+def truncated(typing_context: Any, value: Any) -> Any:
+    """A float64 without its fraction, as int64."""
+    return types.int64(types.float64), lambda context, builder, signature, values: (
+        builder.fptosi(values[0], _INDEX)
+    )

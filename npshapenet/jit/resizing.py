@@ -17,7 +17,16 @@ import numpy as np
 from npshapenet.jit import cpu
 from npshapenet.jit import steps as s
 from npshapenet.jit.compiled import clear, compiled
-from npshapenet.jit.microkernel import as_bytes, at, blend_rows, convolve_panel, or_null
+from npshapenet.jit.microkernel import (
+    as_bytes,
+    at,
+    blend_rows,
+    convolve_panel,
+    larger,
+    or_null,
+    smaller,
+    truncated,
+)
 
 _REGISTERS = cpu.target().registers
 _NR = _REGISTERS.floats  # the first and the last tile are of one vector
@@ -48,19 +57,19 @@ def resize(
     """
     side_height, side_width = height, width
     if step[s.WIDEN] != 0:
-        side_height = side_width = max(height, width)
+        side_height = side_width = larger(height, width)
     scale, offset = weights[step[s.WEIGHTS]], weights[step[s.WEIGHTS] + 1]
     if is_float == 0:
         scale = scale / np.float32(255)
     panel = scratch
-    rows = at(scratch, max(height, _NR * (width + 1)))
+    rows = at(scratch, larger(height, _NR * (width + 1)))
     resize_rows(rows, step[s.ROWS], gray, is_float, height, width, side_height, panel)
     out_height, out_width = step[s.ROWS], step[s.ROW_PIXELS]
     place, tile_rows = _ONE_PIXEL_TILE, 1
     if out_height >= _MR:
         place, tile_rows = _FIRST_TILE, _MR
     for block in range(0, out_width, _NR):
-        x = max(min(block, out_width - _NR), 0)  # the last block overlaps its neighbour
+        x = larger(smaller(block, out_width - _NR), 0)  # the last block overlaps its neighbour
         low, high = pack_panel(panel, x, width, side_width, out_width, scale, offset)
         convolve_panel(
             place,
@@ -130,18 +139,18 @@ def span(position: Any, size: Any, out_size: Any, before: Any, extent: Any) -> A
     ``before`` that repeat the first.
     """
     first, last, _, _ = taps(position, size, out_size)
-    low = min(max(first - before, 0), extent - 1)
-    return low, min(max(last - before, 0), extent - 1) + 1
+    low = smaller(larger(first - before, 0), extent - 1)
+    return low, smaller(larger(last - before, 0), extent - 1) + 1
 
 
 @compiled
 def taps(position: Any, size: Any, out_size: Any) -> Any:
     """The filter at an output position: first and last tap, centre, 1 / half its width."""
     factor = size / out_size
-    support = max(factor, 1.0)
+    support = larger(factor, 1.0)
     centre = (position + 0.5) * factor
-    first = max(int(centre - support + 0.5), 0)
-    return first, min(int(centre + support + 0.5), size) - 1, centre, 1.0 / support
+    first = larger(truncated(centre - support + 0.5), 0)
+    return first, smaller(truncated(centre + support + 0.5), size) - 1, centre, 1.0 / support
 
 
 @compiled
@@ -160,11 +169,11 @@ def add_weights(
     first, last, centre, sharpness = taps(position, size, out_size)
     total = 0.0
     for tap in range(first, last + 1):
-        total += max(1.0 - abs(tap + 0.5 - centre) * sharpness, 0.0)
+        total += larger(1.0 - abs(tap + 0.5 - centre) * sharpness, 0.0)
     share = scale / total
     for tap in range(first, last + 1):
-        place = min(max(tap - before, 0), extent - 1) - low
-        weight = max(1.0 - abs(tap + 0.5 - centre) * sharpness, 0.0)
+        place = smaller(larger(tap - before, 0), extent - 1) - low
+        weight = larger(1.0 - abs(tap + 0.5 - centre) * sharpness, 0.0)
         target[place * pitch] += np.float32(weight * share)
 
 
@@ -177,7 +186,7 @@ def pack_panel(
     panel [1 + high − low, NR]: ``offset`` as bias, then the weights of inputs low … high − 1.
     """
     before = (side_width - width) // 2
-    columns = min(_NR, out_width - x)
+    columns = smaller(_NR, out_width - x)
     low, _ = span(x, side_width, out_width, before, width)
     _, high = span(x + columns - 1, side_width, out_width, before, width)
     weights = at(panel, _NR)

@@ -167,7 +167,9 @@ def _filled_outside(
 ) -> Tensor:
     """Some images get another face's picture, in place of repeated pixels, outside the photo."""
     chosen = _chosen(len(images), settings.border_fill_share, generator)
-    other = images.roll(1, dims=0).flip(2)
+    # Its middle comes to the edges: at its own edges it may have repeated pixels as well.
+    half = images.shape[-1] // 2
+    other = images.roll((1, half, half), dims=(0, 2, 3))
     return torch.where((chosen[:, None, None] & is_outside)[:, None], other, images)
 
 

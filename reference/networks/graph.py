@@ -142,6 +142,12 @@ def _(module: OriginalExtractor, graph: Graph, name: str, source: str) -> str:
             pending = child
         elif isinstance(child, nn.InstanceNorm2d):
             source = graph.add("InstanceNorm", stage, source, epsilon=child.eps)
+        elif isinstance(child, nn.GroupNorm):
+            graph.tensors[f"{stage}.weight"] = _doubles(child.weight)
+            graph.tensors[f"{stage}.bias"] = _doubles(child.bias)
+            source = graph.add(
+                "GroupNorm", stage, source, groups=child.num_groups, epsilon=child.eps
+            )
         elif not isinstance(child, nn.ReLU):
             raise GraphError(f"{type(child).__name__} has no layer in the weights file")
     return source

@@ -55,9 +55,21 @@ def _run_layer(
     if layer["type"] == "Add":
         return activate(source + outputs[layer["other"]])
     if layer["type"] == "InstanceNorm":
-        # PyTorch's own refuses maps of one pixel, whose norm is 0.
-        variance, mean = torch.var_mean(source, dim=(2, 3), correction=0, keepdim=True)
-        return (source - mean) / torch.sqrt(variance + layer["epsilon"])
+        return _normalise(source, layer["epsilon"])
+    if layer["type"] == "GroupNorm":
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        groups = source.unflatten(1, (layer["groups"], -1)).flatten(2, 3)
+        normalised = _normalise(groups, layer["epsilon"]).reshape(source.shape)
+        return normalised * weight[:, None, None] + bias[:, None, None]
     if layer["type"] == "GlobalAveragePool":
         return source.mean(dim=(2, 3), keepdim=True)
     raise ValueError(f"layer {name}: unknown type {layer['type']}")
+
+
+def _normalise(groups: Tensor, epsilon: float) -> Tensor:
+    """(N, G, H, W): each group less its mean, over its standard deviation.
+
+    PyTorch's own norms refuse groups of one number, whose norm is 0.
+    """
+    variance, mean = torch.var_mean(groups, dim=(2, 3), correction=0, keepdim=True)
+    return (groups - mean) / torch.sqrt(variance + epsilon)

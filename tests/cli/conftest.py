@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+import npshapenet
 from npshapenet.cli import main
 
 #: The face of astronaut.jpg.
@@ -58,3 +60,15 @@ def face_crop(astronaut: Path, tmp_path: Path) -> Path:
     path = tmp_path / "crop.png"
     Image.open(astronaut).convert("L").crop((152, 53, 289, 190)).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def expected(weights_file: Path, astronaut: Path) -> Callable[..., np.ndarray]:
+    """``expected(box)``: the landmarks in the photo by the package's own functions."""
+    model = npshapenet.load(weights_file, backend="numpy")
+
+    def landmarks(box: Sequence[str] = BOX, photo: Path = astronaut) -> np.ndarray:
+        crop = npshapenet.crop_face(Image.open(photo), [float(edge) for edge in box], model)
+        return crop.to_photo(model.predict(crop))
+
+    return landmarks

@@ -56,6 +56,16 @@ def test_provenance_is_laid_out(run: Run, weights: Weights, tmp_path: Path) -> N
     assert "terms       research only\n" in out
     assert "figures:\n  300w/common:\n    nme_percent: 4.5\n" in out
     assert 'data: [{"faces": 7}]\n' in out
+    assert out.index("data:") < out.index("figures:")
+
+
+def test_long_lists_are_cut(run: Run, weights: Weights, tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    write(path, dataclasses.replace(weights, provenance={"curve": list(range(10**5))}))
+    out = run("info", path).out
+    assert "curve: [0, 1, 2, 3" in out
+    assert "[...]" in out
+    assert len(out) < 5000
 
 
 def test_a_file_can_not_steer_the_terminal(run: Run, weights: Weights, tmp_path: Path) -> None:

@@ -50,9 +50,13 @@ occlusion_share = 0.3
 """
 
 
-def _arc(count: int, centre: tuple[float, float], radii: tuple[float, float], turns: Any) -> Doubles:
+def _arc(
+    count: int, centre: tuple[float, float], radii: tuple[float, float], turns: Any
+) -> Doubles:
     angles = 2 * np.pi * np.linspace(*turns, count)
-    return np.stack([centre[0] - radii[0] * np.cos(angles), centre[1] - radii[1] * np.sin(angles)], 1)
+    return np.stack(
+        [centre[0] - radii[0] * np.cos(angles), centre[1] - radii[1] * np.sin(angles)], 1
+    )
 
 
 def template_face() -> Doubles:
@@ -69,9 +73,7 @@ def template_face() -> Doubles:
     lips = _arc(13, (0, 0.5), (0.35, 0.16), (0, 1))[:12]
     inner = _arc(9, (0, 0.5), (0.25, 0.06), (0, 1))[:8]
     left_eye = mirror(eye)[[3, 2, 1, 0, 5, 4]]
-    return np.concatenate(
-        [jaw, brow, mirror(brow)[::-1], bridge, base, eye, left_eye, lips, inner]
-    )
+    return np.concatenate([jaw, brow, mirror(brow)[::-1], bridge, base, eye, left_eye, lips, inner])
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +91,10 @@ def make_shapes() -> Callable[..., Doubles]:
     def make(count: int, modes: int = 6, seed: int = 0) -> Doubles:
         rng = np.random.default_rng(seed)
         base = template_face()
-        waves = [np.sin(base @ rng.normal(scale=2, size=(2, 2)) + rng.normal(size=2)) for _ in range(modes)]
+        waves = [
+            np.sin(base @ rng.normal(scale=2, size=(2, 2)) + rng.normal(size=2))
+            for _ in range(modes)
+        ]
         scores = rng.normal(size=(count, modes)) * (0.08 / np.arange(1, modes + 1))
         return base + np.tensordot(scores, np.stack(waves), axes=1)
 

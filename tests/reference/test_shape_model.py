@@ -30,7 +30,10 @@ def turned(shapes, angle_deg):
 def random_similarities(shapes, rng):
     """Every shape turned by any angle, scaled by 0.2 to 5 and moved."""
     scales = np.exp(rng.uniform(np.log(0.2), np.log(5), (len(shapes), 1, 1)))
-    turns = [turned(shape, angle) for shape, angle in zip(shapes, rng.uniform(-180, 180, len(shapes)), strict=True)]
+    turns = [
+        turned(shape, angle)
+        for shape, angle in zip(shapes, rng.uniform(-180, 180, len(shapes)), strict=True)
+    ]
     return scales * np.stack(turns) + rng.normal(scale=10, size=(len(shapes), 1, 2))
 
 
@@ -156,7 +159,7 @@ def test_parameters_of_landmarks_give_the_landmarks_back(make_shapes, rng):
     parameters = np.column_stack([scores, transforms])
     landmarks = reconstruct(model.mean, model.components, parameters)
     found = fit_parameters(model.mean, model.components, landmarks)
-    # 0.005 of the face's half width, a hundredth of a pixel: what ten turns of least squares leave.
+    # What ten turns of least squares leave: a hundredth of a pixel where a face has a hundred.
     np.testing.assert_allclose(
         reconstruct(model.mean, model.components, found), landmarks, atol=2e-4
     )

@@ -1,0 +1,64 @@
+"""What every system is given: one face of a demo photo, once as a crop and once as an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npshapenet import Box, Crop, crop_face
+from npshapenet.cli.demo_photos import read_demo_photo
+from npshapenet.image import network_input
+from npshapenet.model import Model
+from npshapenet.shape import split_outputs
+from npshapenet.weights import Weights
+
+PHOTO: Final = "astronaut"
+CROP_SIDE_PX: Final = 150
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """One face. S is the side of what the network reads, P the number of its outputs."""
+
+    model_name: str
+    weights: Weights
+    photo: NDArray[np.uint8]  # (H, W)
+    box: Box
+    placed: Floats  # (68, 2), by hand, in pixels of the photo
+    crop: Crop  # uint8 (150, 150)
+    image: Floats  # (1, 1, S, S), as the network reads it
+
+    def landmarks(self, outputs: Floats) -> Floats:
+        """The network's outputs (P) → landmarks (L, 2) in pixels of the crop."""
+        return split_outputs(outputs, self.weights.shape_model).landmarks(CROP_SIDE_PX)
+
+    @property
+    def multiply_adds(self) -> int:
+        return self.weights.network.multiply_adds()
+
+
+def make_workload(model_name: str, model: Model) -> Workload:
+    """The workload for a model: the demo photo's face, the crop cut to a side of 150 pixels."""
+    photo = read_demo_photo(PHOTO)
+    gray = np.asarray(photo.image.convert("L"))
+    centre_x = (photo.box.left + photo.box.right) / 2
+    centre_y = (photo.box.top + photo.box.bottom) / 2
+    half = CROP_SIDE_PX / model.crop_factor / 2
+    crop_box = Box(centre_x - half, centre_y - half, centre_x + half, centre_y + half)
+    crop = crop_face(gray, crop_box, model)
+    assert crop.gray.shape == (CROP_SIDE_PX, CROP_SIDE_PX)
+    side = model.weights.network.input_shape[1]
+    return Workload(
+        model_name=model_name,
+        weights=model.weights,
+        photo=gray,
+        box=photo.box,
+        placed=photo.landmarks,
+        crop=crop,
+        image=network_input(crop.gray, side, model.weights.normalisation)[None, None],
+    )
