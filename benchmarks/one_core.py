@@ -23,7 +23,7 @@ def limit_threads() -> None:
 
 
 def pin() -> None:
-    """Stay on one processor, the last that this process may use, where the system can do that."""
+    """Stay on one processor, the last that this process may use, where the system has a way."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 

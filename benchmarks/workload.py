@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -25,17 +26,23 @@ Floats = NDArray[np.float32]
 class Workload:
     """One face. S is the side of what the network reads, P the number of its outputs."""
 
-    model_name: str
+    model_name: str  # as npshapenet.load takes it
     weights: Weights
     photo: NDArray[np.uint8]  # (H, W)
     box: Box
     placed: Floats  # (68, 2), by hand, in pixels of the photo
     crop: Crop  # uint8 (150, 150)
     image: Floats  # (1, 1, S, S), as the network reads it
+    expected: Floats  # (L, 2), what the NumPy backend finds, in pixels of the crop
 
     def landmarks(self, outputs: Floats) -> Floats:
         """The network's outputs (P) → landmarks (L, 2) in pixels of the crop."""
         return split_outputs(outputs, self.weights.shape_model).landmarks(CROP_SIDE_PX)
+
+    @property
+    def shown_name(self) -> str:
+        """The model's name without the folder that it lies in."""
+        return Path(self.model_name).name
 
     @property
     def multiply_adds(self) -> int:
@@ -43,7 +50,8 @@ class Workload:
 
 
 def make_workload(model_name: str, model: Model) -> Workload:
-    """The workload for a model: the demo photo's face, the crop cut to a side of 150 pixels."""
+    """The demo photo's face, in a crop of 150×150; ``model`` has the NumPy backend."""
+    assert model.backend_name == "numpy"
     photo = read_demo_photo(PHOTO)
     gray = np.asarray(photo.image.convert("L"))
     centre_x = (photo.box.left + photo.box.right) / 2
@@ -61,4 +69,5 @@ def make_workload(model_name: str, model: Model) -> Workload:
         placed=photo.landmarks,
         crop=crop,
         image=network_input(crop.gray, side, model.weights.normalisation)[None, None],
+        expected=model.predict(crop),
     )

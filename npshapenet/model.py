@@ -7,13 +7,14 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast, get_args
 
 import numpy as np
 
 from npshapenet import image, weights
 from npshapenet.image import Box, Crop
+from npshapenet.markup import IBUG68, REGIONS
 from npshapenet.shape import Parameters, split_outputs
 from npshapenet.weights import Weights
 
@@ -99,6 +100,19 @@ class Model:
     def markup(self) -> str:
         """Which points: "ibug68", see ``npshapenet.REGIONS``, or "points<L>"."""
         return self.weights.markup
+
+    @property
+    def regions(self) -> Mapping[str, tuple[int, ...]]:
+        """The points of each region by its name, as ``npshapenet.REGIONS``.
+
+        ValueError where the points are others than iBUG's 68, whose regions have names.
+        """
+        if self.markup != IBUG68:
+            raise ValueError(
+                f"the {self.landmark_count} points of this model ({self.markup}) have no named "
+                "regions; iBUG's 68 have"
+            )
+        return REGIONS
 
     @property
     def crop_factor(self) -> float:

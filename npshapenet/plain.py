@@ -80,9 +80,7 @@ def instance_norm(images: Floats, epsilon: float) -> Floats:
     return normalised
 
 
-def group_norm(
-    images: Floats, weight: Floats, bias: Floats, groups: int, epsilon: float
-) -> Floats:
+def group_norm(images: Floats, weight: Floats, bias: Floats, groups: int, epsilon: float) -> Floats:
     """Each group of channels of an image less its mean, over the root of its variance plus
     epsilon; then each channel times its weight (C), plus its bias (C).
     """

@@ -64,7 +64,7 @@ class Checkpoint:
 
     @property
     def extractor(self) -> str:
-        """"compact" or "original"."""
+        """ "compact" or "original"."""
         return self.recipe.network.extractor
 
     @property
@@ -100,10 +100,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint without running anything in it; CheckpointError if it is none."""
-    return from_stored(path, read(path))
+    return from_stored(path, read_file(path))
 
 
-def read(path: Path) -> Any:
+def read_file(path: Path) -> Any:
     """What ``torch.save`` put into a file, without running anything in it.
 
     CheckpointError if there is anything but plain values and tensors, or nothing readable.
@@ -115,7 +115,7 @@ def read(path: Path) -> Any:
     except pickle.UnpicklingError:
         # PyTorch's own line advises to load with weights_only=False, which would run what is in it.
         raise CheckpointError(
-            f"{path}: not a checkpoint, or damaged, or with more in it than tensors and plain values"
+            f"{path}: not a checkpoint, or damaged, or more in it than tensors and plain values"
         ) from None
     except DAMAGED_FILE_ERRORS as error:
         raise CheckpointError(f"{path}: not a checkpoint: {first_line(error)}") from None

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -19,14 +19,20 @@ from npshapenet import network as network_module
 from npshapenet.plain import PlainBackend
 from npshapenet.shape import ShapeModel, split_outputs
 from npshapenet.weights import Normalisation, Storage, Weights, WeightsError, read, write
-from reference.checkpoint import Checkpoint, CheckpointError, load
+from reference import original_checkpoints, torchscript
+from reference.checkpoint import Checkpoint, CheckpointError, from_stored, is_ours, read_file
 from reference.networks.graph import GraphError, describe
+from reference.networks.original import Norm
 from reference.networks.run_graph import run_graph
+from reference.original_checkpoints import Order, OriginalCheckpoint
 from reference.recipe import to_values
 
 #: Parity on random inputs, in the network's coordinates: 0.01 and 0.05 pixel of its crop.
 TOLERANCE_PX = {"compact": 0.01, "original": 0.05}
-CHECKED_IMAGES = 8
+#: The original takes a thousand times as long.
+CHECKED_IMAGES = {"compact": 8, "original": 1}
+#: The original's instance norm amplifies rounding: float16 moved landmarks by up to 1.8 px.
+DEFAULT_STORAGE: dict[str, Storage] = {"compact": "float16", "original": "float32"}
 #: Folding is exact but for float64's rounding.
 FOLDING_TOLERANCE = 1e-9
 
@@ -39,13 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 on success, 1 on failure."""
     options = _parser().parse_args(arguments)
     try:
-        checkpoint = load(options.checkpoint)
+        checkpoint = open_checkpoint(options.checkpoint, options.order, options.norm)
         provenance = _provenance(checkpoint, options)
         folding = folding_difference(checkpoint)
         if not folding <= FOLDING_TOLERANCE:
             raise ExportError(f"folding changes the parameters by {folding:.3g} of the largest")
-        weights = to_weights(checkpoint, options.storage, provenance)
-        difference_px = export(weights, checkpoint.recipe.network.extractor, options.out)
+        storage = options.storage or DEFAULT_STORAGE[checkpoint.extractor]
+        weights = to_weights(checkpoint, storage, provenance)
+        difference_px = export(weights, checkpoint.extractor, options.out)
     except (CheckpointError, GraphError, ExportError, WeightsError, OSError) as error:
         print(f"reference.export: {error}", file=sys.stderr)
         return 1
@@ -62,10 +69,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Write the averaged weights of a checkpoint as a weights file, batch norm "
         "folded, and check that it gives PyTorch's landmarks on random inputs.",
     )
-    parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of a run folder")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        help="best.pt or last.pt of a run folder; or weights of the original ShapeNet or its "
+        "fork: a state dict in any of their containers, or a TorchScript file",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the weights file (.npz)")
     parser.add_argument(
-        "--storage", choices=("float16", "float32"), default="float16", help="default float16"
+        "--storage",
+        choices=get_args(Storage),
+        help="default: float16, for the original extractor float32",
     )
     parser.add_argument(
         "--terms", default="not stated", help="under which terms the weights may be used"
@@ -73,21 +87,59 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--figures", type=Path, help="metrics.json of reference.evaluate, kept in the metadata"
     )
+    original = parser.add_argument_group("weights of the original ShapeNet and its fork")
+    original.add_argument(
+        "--order",
+        choices=get_args(Order),
+        help="of their coordinates; default: yx for the original's names, xy for the fork's",
+    )
+    original.add_argument(
+        "--norm",
+        choices=get_args(Norm),
+        help="of their extractor; batch and group show in the tensors, "
+        "instance (the default) and none don't",
+    )
     return parser
 
 
-def to_weights(checkpoint: Checkpoint, storage: Storage, provenance: dict[str, Any]) -> Weights:
+def open_checkpoint(
+    path: Path, order: Order | None = None, norm: Norm | None = None
+) -> Checkpoint | OriginalCheckpoint:
+    """What is in a file: a checkpoint of reference.train, of the original ShapeNet or its fork.
+
+    ``order`` and ``norm`` are those of ``original_checkpoints.convert``. CheckpointError, one
+    line, where the file is none of these, or not whole, or ours and has nothing to choose.
+    """
+    is_script = torchscript.is_torchscript(path)
+    values = torchscript.read_tensors(path) if is_script else read_file(path)
+    if is_ours(values):
+        if order or norm:
+            raise CheckpointError(
+                f"{path}: a checkpoint of reference.train; --order and --norm are for those of "
+                "the original ShapeNet and its fork"
+            )
+        return from_stored(path, values)
+    if original_checkpoints.recognises(values):
+        return original_checkpoints.convert(path, values, order, norm)
+    raise CheckpointError(
+        f"{path}: neither a checkpoint of reference.train, nor of the original ShapeNet or its fork"
+    )
+
+
+def to_weights(
+    checkpoint: Checkpoint | OriginalCheckpoint, storage: Storage, provenance: dict[str, Any]
+) -> Weights:
     """The weights file's content for a checkpoint: folded and rounded to what is stored."""
-    side_px = checkpoint.recipe.network.side_px
-    graph, tensors = describe(checkpoint.network(), side_px)
-    shape_model = checkpoint.shape_model
+    network = checkpoint.network()
+    graph, tensors = describe(network, checkpoint.side_px)
+    mean, components = network.shape_layer.mean, network.shape_layer.components
     return Weights(
         network=network_module.from_json(graph),
         tensors={name: _rounded(name, tensor, storage) for name, tensor in tensors.items()},
-        shape_model=ShapeModel(shape_model["mean"].numpy(), shape_model["components"].numpy()),
+        shape_model=ShapeModel(mean.numpy(), components.numpy()),
         normalisation=Normalisation(scale=1.0, offset=0.0),
         crop_factor=checkpoint.crop_factor,
-        markup="ibug68" if len(shape_model["mean"]) == 68 else f"points{len(shape_model['mean'])}",
+        markup="ibug68" if len(mean) == 68 else f"points{len(mean)}",
         provenance=provenance,
         storage=storage,
     )
@@ -104,7 +156,7 @@ def export(weights: Weights, extractor: str, path: Path) -> float:
         trial = Path(folder) / path.name
         write(trial, weights)
         stored = read(trial)
-        difference_px = largest_difference_px(stored)
+        difference_px = largest_difference_px(stored, CHECKED_IMAGES[extractor])
         if not difference_px <= TOLERANCE_PX[extractor]:
             raise ExportError(
                 f"{path}: landmarks differ from PyTorch's by {difference_px:.3g} px of the crop; "
@@ -114,10 +166,10 @@ def export(weights: Weights, extractor: str, path: Path) -> float:
     return difference_px
 
 
-def largest_difference_px(weights: Weights) -> float:
+def largest_difference_px(weights: Weights, image_count: int) -> float:
     """The largest distance of a coordinate from PyTorch's, over random images."""
     _, height, width = weights.network.input_shape
-    shape = (CHECKED_IMAGES, 1, height, width)
+    shape = (image_count, 1, height, width)
     images = np.random.default_rng(0).random(shape, dtype=np.float32)
     backend = PlainBackend(weights.network, weights.tensors, weights.normalisation)
     ours = split_outputs(backend.run(images), weights.shape_model).landmarks(width)
@@ -129,15 +181,16 @@ def largest_difference_px(weights: Weights) -> float:
     return float(np.abs(ours - theirs).max())
 
 
-def folding_difference(checkpoint: Checkpoint) -> float:
+def folding_difference(checkpoint: Checkpoint | OriginalCheckpoint) -> float:
     """How far the folded graph is from the network that was trained, in float64.
 
     The largest difference of a parameter over the largest parameter, on random images.
     """
-    side_px = checkpoint.recipe.network.side_px
+    side_px = checkpoint.side_px
     network = checkpoint.network()
     graph, tensors = describe(network, side_px)
-    images = torch.rand((2, 1, side_px, side_px), dtype=torch.float64)
+    image_count = min(2, CHECKED_IMAGES[checkpoint.extractor])
+    images = torch.rand((image_count, 1, side_px, side_px), dtype=torch.float64)
     doubles = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
     folded = run_graph(graph, doubles, images)[graph["layers"][-1]["name"]].flatten(1)
     with torch.inference_mode():
@@ -155,15 +208,15 @@ def _rounded(name: str, values: np.ndarray[Any, Any], storage: str) -> np.ndarra
     return rounded.astype(np.float32)
 
 
-def _provenance(checkpoint: Checkpoint, options: argparse.Namespace) -> dict[str, Any]:
+def _provenance(
+    checkpoint: Checkpoint | OriginalCheckpoint, options: argparse.Namespace
+) -> dict[str, Any]:
+    if isinstance(checkpoint, OriginalCheckpoint):
+        origin = checkpoint.origin()
+    else:
+        origin = _training(checkpoint)
     provenance = {
-        "recipe": to_values(checkpoint.recipe),
-        "data": [dict(entry) for entry in checkpoint.data],
-        "steps": checkpoint.step,
-        # The last row is that of a best.pt; a last.pt may have gone on a little since.
-        "held_out_nme_percent": (
-            checkpoint.log[-1]["held_out_nme_percent"] if checkpoint.log else None
-        ),
+        **origin,
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "terms": options.terms,
@@ -174,6 +227,19 @@ def _provenance(checkpoint: Checkpoint, options: argparse.Namespace) -> dict[str
         except ValueError as error:
             raise ExportError(f"{options.figures}: not JSON: {error}") from None
     return provenance
+
+
+def _training(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How a network of ours was trained."""
+    return {
+        "recipe": to_values(checkpoint.recipe),
+        "data": [dict(entry) for entry in checkpoint.data],
+        "steps": checkpoint.step,
+        # The last row is that of a best.pt; a last.pt may have gone on a little since.
+        "held_out_nme_percent": (
+            checkpoint.log[-1]["held_out_nme_percent"] if checkpoint.log else None
+        ),
+    }
 
 
 def _commit() -> str:

@@ -3,7 +3,8 @@
 ``torch.jit.load`` would compile the file's code before it gave the tensors. They lie beside the
 code in plain sight, so they are read here directly. The file is a zip; in the form that PyTorch
 writes since 1.4 the tree of modules is a pickle, ``data.pkl``, of which an unpickler makes
-nothing but tensors and bare modules; in that of PyTorch 1.0 to 1.3 it is JSON, ``model.json``.
+nothing but tensors and bare modules; in the form before, which today's PyTorch doesn't open, it
+is JSON, ``model.json``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import math
 import pickle
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,7 +58,7 @@ def is_torchscript(path: Path) -> bool:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The parameters and buffers of a TorchScript file by name, as in its state dict.
+    """The parameters, buffers and other tensors of a TorchScript file by their dotted names.
 
     CheckpointError if it can't be read, or holds what isn't plain tensors and modules.
     """
@@ -66,7 +68,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             if "model.json" in records:
                 return dict(_tensors_of_json(records))
             return dict(_tensors_of(_unpickle(records), "", set()))
-    except (pickle.UnpicklingError, zipfile.BadZipFile, *DAMAGED_FILE_ERRORS) as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, *DAMAGED_FILE_ERRORS) as error:
         raise CheckpointError(
             f"{path}: a TorchScript file that can't be read: {first_line(error)}"
         ) from None

@@ -22,6 +22,8 @@ from reference.recipe import Recipe, RecipeError, ShapeModelSettings
 from reference.shape_model import FittedShapeModel, fit
 
 OUTER_EYE_CORNERS = (36, 45)
+#: At a recipe's rate, a batch of two or three faces is thrown back to the mean shape.
+OVERFIT_LEARNING_RATE = 2e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,6 +285,7 @@ def overfit_settings(recipe: Recipe, face_count: int, epochs: int) -> Recipe:
         recipe.training,
         epochs=epochs,
         held_out=0,
+        learning_rate=min(recipe.training.learning_rate, OVERFIT_LEARNING_RATE),
         weight_decay=0.0,
         average_decay=0.9,
         validate_every_epochs=max(1, epochs // 20),

@@ -13,7 +13,7 @@ import npshapenet
 from npshapenet import jit
 from npshapenet.cli.arguments import examples, open_model
 from npshapenet.model import DEFAULT_MODEL, Model, bundled_models
-from npshapenet.network import Convolution, Dense, Layer, Shape
+from npshapenet.network import Convolution, Dense, GroupNorm, Layer, Shape
 
 _WIDTH: Final = 100
 _TEXT_MAX: Final = 8 * _WIDTH
@@ -134,6 +134,8 @@ def _layer_type(layer: Layer, inputs: tuple[Shape, ...]) -> str:
         if layer.groups > 1:
             is_depthwise = layer.groups == inputs[0][0]
             words.append("depthwise" if is_depthwise else f"groups {layer.groups}")
+    if isinstance(layer, GroupNorm):
+        words.append(f"groups {layer.groups}")
     if isinstance(layer, Convolution | Dense) and layer.activation != "none":
         words.append(layer.activation)
     return " ".join(words)

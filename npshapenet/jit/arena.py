@@ -5,11 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from npshapenet.network import Shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
 
 CHANNEL_MULTIPLE = 16  # the longest vector register; shorter ones divide it
 _ALIGNMENT = 16  # floats: 64 bytes, a cache line

@@ -6,18 +6,21 @@ import ctypes
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from npshapenet.jit import cpu, objects
 from npshapenet.jit import steps as s
 from npshapenet.jit.arena import CHANNEL_MULTIPLE, Image
-from npshapenet.jit.plan import Floats, Plan, aligned_zeros, make_plan, resize_step
+from npshapenet.jit.plan import Plan, aligned_zeros, make_plan, resize_step
 from npshapenet.network import Network
 
-Gray = NDArray[np.uint8] | NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+    Gray = NDArray[np.uint8] | NDArray[np.float32]
 
 
 class Normalisation(Protocol):
@@ -32,7 +35,7 @@ class Normalisation(Protocol):
 def _address(array: NDArray[Any]) -> int:
     """Where an array's memory is; ``array.ctypes.data`` takes a whole microsecond."""
     if array.flags.writeable and array.size:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
     return array.ctypes.data
 
 
@@ -96,8 +99,10 @@ class CompiledBackend:
         self._normalisation = normalisation
         self._plan = self._make_plan()
         self._thread = threading.local()
-        # Addresses, taken once: asking an array for its address takes a microsecond.
+        # Addresses and sizes, taken once: asking an array for its address takes a microsecond.
         self._steps, self._weights = self._plan.steps.ctypes.data, self._plan.weights.ctypes.data
+        self._step_count, self._output_count = len(self._plan.steps), self._plan.output_count
+        self._input_shape, self._input_size = network.input_shape, math.prod(network.input_shape)
         crop_steps = self._plan.crop_steps
         self._crop_steps = None if crop_steps is None else crop_steps.ctypes.data
 
@@ -131,29 +136,30 @@ class CompiledBackend:
     def run(self, images: Floats) -> Floats:
         """Images (N, C, H, W) as the network reads them → outputs (N, P)."""
         images = np.ascontiguousarray(images, np.float32)
-        if images.ndim != 4 or images.shape[1:] != self._network.input_shape:
-            expected = ", ".join(map(str, self._network.input_shape))
+        count = len(images)
+        if images.shape != (count, *self._input_shape):
+            expected = ", ".join(map(str, self._input_shape))
             raise ValueError(f"images must be (N, {expected}), not {images.shape}")
-        outputs = np.empty((len(images), self._plan.output_count), np.float32)
+        outputs = np.empty((count, self._output_count), np.float32)
         objects.library().run(
-            self._steps, len(self._plan.steps), self._weights, self._arena(),
-            _address(images), len(images), math.prod(images.shape[1:]),
-            _address(outputs), self._plan.output_count, 0, 0, 0, None,
+            self._steps, self._step_count, self._weights, self._arena(),
+            _address(images), count, self._input_size,
+            _address(outputs), self._output_count, 0, 0, 0, None,
         )  # fmt: skip
         return outputs
 
     def outputs(self, crops: Sequence[Gray]) -> Floats:
         """Checked gray crops (H, W) of any sizes → outputs (N, P)."""
-        channels, height, _ = self._network.input_shape
+        channels, height, _ = self._input_shape
         if channels != 1:
             raise ValueError(f"gray crops can't feed a network that reads {channels} channels")
         if self._crop_steps is None:
-            images = np.empty((len(crops), *self._network.input_shape), np.float32)
+            images = np.empty((len(crops), *self._input_shape), np.float32)
             for image, crop in zip(images, crops, strict=True):
                 image[0] = self._network_input(crop)
             return self.run(images)
-        run, arena, step_count = objects.library().run, self._arena(), len(self._plan.steps)
-        outputs = np.empty((len(crops), self._plan.output_count), np.float32)
+        run, arena, step_count = objects.library().run, self._arena(), self._step_count
+        outputs = np.empty((len(crops), self._output_count), np.float32)
         out, out_size = _address(outputs), outputs.strides[0]
         for number, crop in enumerate(crops):
             run(

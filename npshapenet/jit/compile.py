@@ -22,7 +22,7 @@ def compile_engine(target: cpu.Target, relocation: str = "default") -> bytes:
         cpu=target.cpu, features=target.features, opt=3, reloc=relocation, codemodel="jitdefault"
     )
     module = _numba_module()
-    module.link_in(_tiles_module(machine))
+    module.link_in(tiles_module(machine))
     module.verify()
     return bytes(machine.emit_object(module))
 
@@ -42,7 +42,7 @@ def _numba_module() -> llvm.ModuleRef:
     return module
 
 
-def _tiles_module(machine: llvm.TargetMachine) -> llvm.ModuleRef:
+def tiles_module(machine: llvm.TargetMachine) -> llvm.ModuleRef:
     """The microkernels' LLVM module, optimised a little: there is not much left to find."""
     module = llvm.parse_assembly(str(microkernel.tile_functions()))
     options = llvm.create_pipeline_tuning_options(speed_level=1)

@@ -15,7 +15,7 @@ from numba import types
 
 from npshapenet.jit import steps as s
 from npshapenet.jit.compiled import clear, compiled
-from npshapenet.jit.microkernel import (
+from npshapenet.jit.intrinsics import (
     FLOATS,
     at,
     convolve_panel,
@@ -115,7 +115,9 @@ def clear_border(step: Any, arena: Any) -> None:
     """
     gap = step[s.ROW_GAP]
     clear(at(arena, step[s.OUTPUT]), step[s.FIRST_GAP])
-    row_end = at(arena, step[s.OUTPUT] + step[s.FIRST_GAP] + step[s.ROW_PIXELS] * step[s.OUTPUT_PIXEL])
+    row_end = at(
+        arena, step[s.OUTPUT] + step[s.FIRST_GAP] + step[s.ROW_PIXELS] * step[s.OUTPUT_PIXEL]
+    )
     for y in range(step[s.ROWS]):
         clear(at(row_end, y * step[s.OUTPUT_ROW]), gap)
     clear(at(row_end, (step[s.ROWS] - 1) * step[s.OUTPUT_ROW] + gap), step[s.LAST_GAP])
@@ -126,8 +128,8 @@ def convolution(step: Any, weights: Any, arena: Any) -> None:
     """A convolution or dense layer: first the panels of one width, then those of the other."""
     packed = at(weights, step[s.WEIGHTS])
     channels = step[s.PANELS] * step[s.TILE_CHANNELS]
-    first_channel = channels - channels  # a literal 0 would make Numba compile panels twice
-    panels(step, s.TILE, step[s.PANELS], first_channel, packed, arena)
+    # np.int64: for a plain 0 Numba would compile the function once more, for that one value.
+    panels(step, s.TILE, step[s.PANELS], np.int64(0), packed, arena)
     if step[s.LAST_PANELS] > 0:
         packed = at(packed, step[s.PANELS] * panel_size(step, step[s.TILE_CHANNELS]))
         panels(step, s.LAST_TILE, step[s.LAST_PANELS], channels, packed, arena)
@@ -196,7 +198,7 @@ def panel_group(
         out, out_pixel, out_row = step[s.SUMS], tile_channels, sums_last
         addend, addend_pixel, addend_row = step[s.SUMS], tile_channels, sums_last
         out_last, addend_last = sums_last, sums_last
-        activation = step[s.KIND] - step[s.KIND]
+        activation = np.int64(s.NONE)
         if block == last_block:
             out_pixel, out_row = step[s.OUTPUT_PIXEL], step[s.OUTPUT_ROW]
             out = step[s.OUTPUT] + y * out_row + x * out_pixel + channel

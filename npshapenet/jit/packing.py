@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from npshapenet.jit import steps as s
 
-Floats = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
 
 
 def pack_convolution(
@@ -28,7 +31,7 @@ def pack_convolution(
     biases = np.zeros(columns[s.CHANNELS], np.float32)
     biases[:outputs] = bias
     blocks = columns[s.BLOCK_ROWS] * columns[s.BLOCK_COLUMNS]
-    matrix = matrix.reshape(blocks, -1, columns[s.CHANNELS])
+    by_block = matrix.reshape(blocks, -1, columns[s.CHANNELS])
     parts = []
     first = 0
     for channel_column, count_column in (
@@ -39,10 +42,10 @@ def pack_convolution(
         if count == 0:
             continue
         part = slice(first, first + width * count)
-        panels = np.zeros((count, blocks, 1 + matrix.shape[1], width), np.float32)
+        panels = np.zeros((count, blocks, 1 + by_block.shape[1], width), np.float32)
         panels[:, 0, 0] = biases[part].reshape(count, width)
         panels[:, :, 1:] = (
-            matrix[:, :, part].reshape(blocks, -1, count, width).transpose(2, 0, 1, 3)
+            by_block[:, :, part].reshape(blocks, -1, count, width).transpose(2, 0, 1, 3)
         )
         parts.append(panels.ravel())
         first += width * count

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from npshapenet.jit import steps as s
 from npshapenet.jit.arena import CHANNEL_MULTIPLE, Image, Lifetime, place, rounded_up
@@ -31,7 +30,11 @@ from npshapenet.network import (
     Shape,
 )
 
-Floats = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
 _ACTIVATIONS = {"none": s.NONE, "relu": s.RELU, "hard_swish": s.HARD_SWISH}
 
 
@@ -142,12 +145,13 @@ def make_plan(
 
 def _operations(network: Network, *, fuse: bool) -> list[_Operation]:
     """The layers in running order, additions fused with the convolution before where possible."""
+    shapes = network.shapes()
     operations: list[_Operation] = []
     readers = [name for layer in network.layers for name in layer.inputs]
     for layer in network.layers:
         activation = getattr(layer, "activation", "none")
         if isinstance(layer, Add) and fuse:
-            before = _fusable(layer, operations, readers)
+            before = _fusable(layer, operations, readers, shapes)
             if before is not None:
                 place = operations.index(before)
                 other = layer.other if layer.input == before.name else layer.input
@@ -160,22 +164,23 @@ def _operations(network: Network, *, fuse: bool) -> list[_Operation]:
 
 
 def _fusable(
-    add: Add, operations: list[_Operation], readers: list[str]
+    add: Add, operations: list[_Operation], readers: list[str], shapes: Mapping[str, Shape]
 ) -> _Operation | None:
     """The convolution that can add the other operand itself: it is linear, nothing else reads
-    its output, and the other operand is there before it runs."""
-    known = [INPUT]
+    its output, and the other operand is there before it runs. (A depthwise one can't: no
+    network adds to one.)"""
+    known = []
     for operation in operations:
-        is_convolution = isinstance(operation.layer, Convolution | Dense)
+        layer = operation.layer
         other = add.other if operation.name == add.input else add.input
         if (
-            is_convolution
+            isinstance(layer, Convolution | Dense)
+            and not _is_depthwise(layer, shapes[layer.input])
             and operation.name in (add.input, add.other)
             and operation.addend is None
             and operation.activation == "none"
             and readers.count(operation.name) == 1
             and other in known
-            and other != INPUT
         ):
             return operation
         known.append(operation.name)
@@ -193,7 +198,9 @@ def _images(network: Network, operations: list[_Operation]) -> dict[str, Image]:
     input_is_dense = True
     for operation in operations:
         layer = operation.layer
-        if INPUT in operation.inputs and (not isinstance(layer, Convolution) or _is_depthwise(layer, shapes[INPUT])):
+        if INPUT in operation.inputs and (
+            not isinstance(layer, Convolution) or _is_depthwise(layer, shapes[INPUT])
+        ):
             input_is_dense = False
         if isinstance(layer, Convolution):
             old = borders.get(layer.input, (0, 0))
@@ -219,7 +226,9 @@ def _lifetimes(operations: list[_Operation], images: dict[str, Image]) -> list[L
     return [Lifetime(image, first[name], last[name]) for name, image in images.items()]
 
 
-def _is_depthwise(layer: Convolution, shape: Shape) -> bool:
+def _is_depthwise(layer: Convolution | Dense, shape: Shape) -> bool:
+    if isinstance(layer, Dense):
+        return False
     return layer.groups == shape[0] == layer.out_channels and layer.groups > 1
 
 
@@ -366,12 +375,15 @@ def _emit_convolution(
     """weight (C', C, kh, kw), bias (C'): kh runs of kw · C contiguous inputs for each pixel."""
     kernel_rows, kernel_columns = layer.kernel
     columns |= _window_columns(layer, source)
-    columns |= {s.RUNS: kernel_rows, s.RUN_PITCH: source.row, s.RUN_LENGTH: kernel_columns * source.pixel}
+    columns |= {
+        s.RUNS: kernel_rows,
+        s.RUN_PITCH: source.row,
+        s.RUN_LENGTH: kernel_columns * source.pixel,
+    }
     _, height, width = target.shape
     images = [target, *([build.images[addend]] if addend is not None else [])]
-    if (
-        columns[s.INPUT_ROW] == width * columns[s.INPUT_PIXEL]
-        and all(image.row == width * image.pixel for image in images)
+    if columns[s.INPUT_ROW] == width * columns[s.INPUT_PIXEL] and all(
+        image.row == width * image.pixel for image in images
     ):
         columns |= {s.ROWS: 1, s.ROW_PIXELS: height * width}
     if columns[s.RUN_LENGTH] == columns[s.RUN_PITCH]:  # the runs are one

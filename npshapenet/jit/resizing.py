@@ -17,7 +17,7 @@ import numpy as np
 from npshapenet.jit import cpu
 from npshapenet.jit import steps as s
 from npshapenet.jit.compiled import clear, compiled
-from npshapenet.jit.microkernel import (
+from npshapenet.jit.intrinsics import (
     as_bytes,
     at,
     blend_rows,
@@ -108,21 +108,20 @@ def resize_rows(
 ) -> None:
     """gray (height, width) → rows (out_height, width)."""
     before = (side_height - height) // 2
+    factor = side_height / out_height
+    sharpness = 1.0 / larger(factor, 1.0)
+    one = np.int64(1)
     for y in range(out_height):
-        low, high = span(y, side_height, out_height, before, height)
+        low, high = span(y, factor, side_height, before, height)
         clear(row_weights, high - low)
-        add_weights(row_weights, 1, y, side_height, out_height, before, height, low, _ONE)
+        add_weights(row_weights, one, y, factor, sharpness, side_height, before, height, low, _ONE)
         row = at(rows, y * width)
         if width < _NR:
             for x in range(width):
                 row[x] = _ZERO
                 for tap in range(low, high):
                     place = tap * width + x
-                    value = _ZERO
-                    if is_float != 0:
-                        value = gray[place]
-                    else:
-                        value = np.float32(as_bytes(gray)[place])
+                    value = gray[place] if is_float != 0 else np.float32(as_bytes(gray)[place])
                     row[x] += row_weights[tap - low] * value
         elif is_float != 0:
             blend_rows(at(gray, low * width), width, high - low, row_weights, row)
@@ -132,25 +131,24 @@ def resize_rows(
 
 
 @compiled
-def span(position: Any, size: Any, out_size: Any, before: Any, extent: Any) -> Any:
-    """The inputs that the filter at an output position reads: the first, and one past the last.
+def taps(position: Any, factor: Any, size: Any) -> Any:
+    """The filter at an output position: its first and last tap, and its centre.
 
-    ``size`` counts what is there after widening, of which ``extent`` inputs exist, after
-    ``before`` that repeat the first.
+    ``factor`` inputs make one output; ``size`` inputs are there after widening.
     """
-    first, last, _, _ = taps(position, size, out_size)
-    low = smaller(larger(first - before, 0), extent - 1)
-    return low, smaller(larger(last - before, 0), extent - 1) + 1
-
-
-@compiled
-def taps(position: Any, size: Any, out_size: Any) -> Any:
-    """The filter at an output position: first and last tap, centre, 1 / half its width."""
-    factor = size / out_size
     support = larger(factor, 1.0)
     centre = (position + 0.5) * factor
     first = larger(truncated(centre - support + 0.5), 0)
-    return first, smaller(truncated(centre + support + 0.5), size) - 1, centre, 1.0 / support
+    return first, smaller(truncated(centre + support + 0.5), size) - 1, centre
+
+
+@compiled
+def span(position: Any, factor: Any, size: Any, before: Any, extent: Any) -> Any:
+    """The inputs that an output needs, the first and one past the last, of the ``extent`` that
+    exist; widening has put ``before`` repetitions of the first one before them."""
+    first, last, _ = taps(position, factor, size)
+    low = smaller(larger(first - before, 0), extent - 1)
+    return low, smaller(larger(last - before, 0), extent - 1) + 1
 
 
 @compiled
@@ -158,15 +156,19 @@ def add_weights(
     target: Any,
     pitch: Any,
     position: Any,
+    factor: Any,
+    sharpness: Any,
     size: Any,
-    out_size: Any,
     before: Any,
     extent: Any,
     low: Any,
     scale: Any,
 ) -> None:
-    """Add ``scale`` times each tap's weight to target[(input − low) · pitch]; see span."""
-    first, last, centre, sharpness = taps(position, size, out_size)
+    """Add ``scale`` times each tap's weight to target[(input − low) · pitch]; see span.
+
+    ``sharpness`` is what the triangle loses in height from one input to the next.
+    """
+    first, last, centre = taps(position, factor, size)
     total = 0.0
     for tap in range(first, last + 1):
         total += larger(1.0 - abs(tap + 0.5 - centre) * sharpness, 0.0)
@@ -186,14 +188,19 @@ def pack_panel(
     panel [1 + high − low, NR]: ``offset`` as bias, then the weights of inputs low … high − 1.
     """
     before = (side_width - width) // 2
+    factor = side_width / out_width
+    sharpness = 1.0 / larger(factor, 1.0)
     columns = smaller(_NR, out_width - x)
-    low, _ = span(x, side_width, out_width, before, width)
-    _, high = span(x + columns - 1, side_width, out_width, before, width)
-    weights = at(panel, _NR)
+    low, _ = span(x, factor, side_width, before, width)
+    _, high = span(x + columns - 1, factor, side_width, before, width)
     for column in range(_NR):
         panel[column] = offset
+    weights = at(panel, _NR)
     clear(weights, (high - low) * _NR)
+    pitch = np.int64(_NR)
     for column in range(columns):
         target = at(weights, column)
-        add_weights(target, _NR, x + column, side_width, out_width, before, width, low, scale)
+        add_weights(
+            target, pitch, x + column, factor, sharpness, side_width, before, width, low, scale
+        )
     return low, high

@@ -41,28 +41,28 @@ RUN_PITCH = 15
 RUN_LENGTH = 16
 # Depth blocks: the sum over a pixel's inputs is made in BLOCK_ROWS · BLOCK_COLUMNS parts, RUNS
 # and RUN_LENGTH are those of a part.
-BLOCK_ROWS = 20
-BLOCK_ROW_PITCH = 21
-BLOCK_COLUMNS = 22
-GROUP_PIXELS = 24  # so many pixels go through all panels before the next ones
-SUMS = 38  # offset of GROUP_PIXELS · NR floats for sums that are not complete yet
+BLOCK_ROWS = 17
+BLOCK_ROW_PITCH = 18
+BLOCK_COLUMNS = 19
+GROUP_PIXELS = 20  # so many pixels go through all panels before the next ones
+SUMS = 21  # offset of GROUP_PIXELS · NR floats for sums that are not complete yet
 # Panels of two widths cover the channels: first those of TILE, then those of LAST_TILE.
-TILE = 25  # row of the table of tiles, see cpu.py
-TILE_PIXELS = 26
-TILE_CHANNELS = 27
-PANELS = 28
-LAST_TILE = 29
-LAST_TILE_PIXELS = 30
-LAST_TILE_CHANNELS = 31
-LAST_PANELS = 32
+TILE = 22  # place in the table of tiles, see cpu.py; the next three columns belong to it
+TILE_PIXELS = 23
+TILE_CHANNELS = 24
+PANELS = 25
+LAST_TILE = 26
+LAST_TILE_PIXELS = 27
+LAST_TILE_CHANNELS = 28
+LAST_PANELS = 29
 
 # DEPTHWISE: TAP_ROWS × TAP_COLUMNS taps; TILE… as above. WEIGHT_PITCH floats from one tap's
 # weights to the next (0: one weight for all, which makes a mean).
-TAP_ROWS = 33
-TAP_ROW_PITCH = 34
-TAP_COLUMNS = 35
-TAP_COLUMN_PITCH = 36
-WEIGHT_PITCH = 37
+TAP_ROWS = 30
+TAP_ROW_PITCH = 31
+TAP_COLUMNS = 32
+TAP_COLUMN_PITCH = 33
+WEIGHT_PITCH = 34
 
 # RESIZE: the gray crop, widened to a square first if WIDEN is 1; WEIGHTS: scale and offset.
 WIDEN = 14

@@ -60,7 +60,8 @@ def choose_tiles(registers: Registers, columns: Mapping[int, int]) -> dict[int, 
         result[column + 1] = registers.tiles[place][0]
         result[column + 2] = width * registers.floats
         result[column + 3] = count
-    return result | _depth_blocks(columns, max(result[s.TILE_CHANNELS], result[s.LAST_TILE_CHANNELS]))
+    widest = max(result[s.TILE_CHANNELS], result[s.LAST_TILE_CHANNELS])
+    return result | _depth_blocks(columns, widest)
 
 
 def _depth_blocks(columns: Mapping[int, int], panel_width: int) -> dict[int, int]:
@@ -70,12 +71,10 @@ def _depth_blocks(columns: Mapping[int, int], panel_width: int) -> dict[int, int
     """
     runs, length = columns[s.RUNS], columns[s.RUN_LENGTH]
     most = max(_BLOCK_FLOATS // panel_width, 1)
-    runs_in_block = max(n for n in range(1, runs + 1) if runs % n == 0 and (n * length <= most or n == 1))
-    parts_of_run = 1
-    if length > most:
-        parts_of_run = min(n for n in range(1, length + 1) if length % n == 0 and length // n <= most)
-        if length // parts_of_run < most // 4:
-            parts_of_run = 1  # only very short parts would be equal
+    runs_in_block = max(n for n in _divisors(runs) if n * length <= most or n == 1)
+    parts_of_run = min(n for n in _divisors(length) if length // n <= most)
+    if length // parts_of_run < most // 4:
+        parts_of_run = 1  # several parts would do, but only very short ones are equal
     return {
         s.RUNS: runs_in_block,
         s.RUN_LENGTH: length // parts_of_run,
@@ -84,6 +83,10 @@ def _depth_blocks(columns: Mapping[int, int], panel_width: int) -> dict[int, int
         s.BLOCK_COLUMNS: parts_of_run,
         s.GROUP_PIXELS: _GROUP_PIXELS,
     }
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]
 
 
 def sums_size(columns: Mapping[int, int]) -> int:

@@ -27,14 +27,15 @@ def run_graph(
     outputs = {"input": images}
     with torch.inference_mode():
         for layer in graph["layers"]:
-            outputs[layer["name"]] = _run_layer(layer, tensors, outputs)
+            outputs[layer["name"]] = run_layer(layer, tensors, outputs)
     del outputs["input"]
     return outputs
 
 
-def _run_layer(
+def run_layer(
     layer: Mapping[str, Any], tensors: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
 ) -> Tensor:
+    """One layer's output (N, C, H, W), from the ``outputs`` by name that it reads."""
     name, source = layer["name"], outputs[layer["input"]]
     activate = ACTIVATIONS[layer.get("activation", "none")]
     if layer["type"] == "Convolution":
@@ -58,7 +59,8 @@ def _run_layer(
         return _normalise(source, layer["epsilon"])
     if layer["type"] == "GroupNorm":
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
-        groups = source.unflatten(1, (layer["groups"], -1)).flatten(2, 3)
+        count, _, _, width = source.shape
+        groups = source.reshape(count, layer["groups"], -1, width)
         normalised = _normalise(groups, layer["epsilon"]).reshape(source.shape)
         return normalised * weight[:, None, None] + bias[:, None, None]
     if layer["type"] == "GlobalAveragePool":

@@ -50,8 +50,8 @@ class ShapeNet(nn.Module):
         return landmarks
 
     def forward(self, images: Tensor) -> Tensor:
-        # Reconstruction stays in float32 under mixed precision: half a pixel is lost in bfloat16.
-        return self.landmarks(self.outputs(images).float())
+        # Not in bfloat16, as outputs may come under mixed precision: half a pixel would be lost.
+        return self.landmarks(self.outputs(images).to(self.parameter_scales.dtype))
 
 
 def with_shape_model(extractor: nn.Module, model: FittedShapeModel) -> ShapeNet:

@@ -68,10 +68,11 @@ def with_random_statistics(network, seed=0):
     """Batch norms as after training: statistics, weights and biases that are not fresh ones."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            count = module.num_features
-            module.running_mean.copy_(torch.randn(count, generator=generator))
-            module.running_var.copy_(torch.rand(count, generator=generator) + 0.1)
+        if isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+            count = len(module.weight)
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.copy_(torch.randn(count, generator=generator))
+                module.running_var.copy_(torch.rand(count, generator=generator) + 0.1)
             module.weight.data.copy_(torch.randn(count, generator=generator) + 1)
             module.bias.data.copy_(torch.randn(count, generator=generator))
     return network
@@ -136,11 +137,6 @@ class TestOriginal:
         kinds = [type(m).__name__ for m in extractor.stages if "Norm" in type(m).__name__]
         expected = {"instance": "InstanceNorm2d", "batch": "BatchNorm2d", "group": "GroupNorm"}
         assert kinds == ([] if norm == "none" else [expected[norm]] * 4)
-
-    def test_group_norm_cannot_be_exported(self):
-        torch.manual_seed(0)
-        with pytest.raises(GraphError, match="GroupNorm"):
-            describe(shape_net(OriginalExtractor(9, "group"), 9), 224)
 
     def test_gives_the_original_features(self, shared_data):
         """The features of the paper's own code for its golden weights, in float64."""
@@ -237,7 +233,7 @@ class TestFolding:
         nn.init.normal_(extractor.dense.weight)
         self.assert_folded(shape_net(extractor, 10), 21)
 
-    @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+    @pytest.mark.parametrize("norm", ["batch", "group", "instance", "none"])
     def test_original(self, norm, monkeypatch):
         """On its last four stages, as the whole takes seconds: norms lie between convolutions."""
         import reference.networks.original as original

@@ -1,0 +1,204 @@
+"""What a vector register can do, as LLVM instructions: the vocabulary of the microkernels.
+
+LLVM is the compiler behind Numba. Its instructions are made by calls: ``builder.fadd(a, b)``
+appends an addition to the function in the making and gives a name for its result, which later
+instructions use. Everything typed ``Value`` is such a name: a number, pointer or vector that
+will exist when the code runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+
+FLOAT = ir.FloatType()
+FLOAT_POINTER = FLOAT.as_pointer()
+INDEX = ir.IntType(64)
+VOID = ir.VoidType()
+
+Value = Any
+
+
+class Image(NamedTuple):
+    """Where an image's pixels are, for a loop over tiles; distances in floats."""
+
+    first: Value  # pointer to the first pixel
+    pixel: Value  # from one pixel to the next
+    row: Value  # from one row to the next
+    last: Value  # from a row's first pixel to the first one of its last tile
+
+
+class Emitter:
+    """Appends instructions to one function: the few things that a vector register can do."""
+
+    def __init__(self, builder: ir.IRBuilder, width: int) -> None:
+        self.builder = builder
+        self.width = width
+        self.vector = ir.VectorType(FLOAT, width)
+
+    def index(self, value: int) -> Value:
+        return ir.Constant(INDEX, value)
+
+    def at(self, pointer: Value, offset: Value | int) -> Value:
+        """``pointer + offset``, counted in floats."""
+        if isinstance(offset, int):
+            offset = self.index(offset)
+        return self.builder.gep(pointer, [offset])
+
+    def load(self, pointer: Value, vector: int = 0, align: int = 4) -> Value:
+        """V floats from memory; ``vector`` counts in vectors from the pointer."""
+        pointer = self.at(pointer, vector * self.width)
+        pointer = self.builder.bitcast(pointer, self.vector.as_pointer())
+        return self.builder.load(pointer, align=align)
+
+    def load_aligned(self, pointer: Value, vector: int = 0) -> Value:
+        """As load, from where the arena and the packed weights promise alignment."""
+        return self.load(pointer, vector, align=4 * self.width)
+
+    def store(self, value: Value, pointer: Value, vector: int = 0) -> None:
+        pointer = self.at(pointer, vector * self.width)
+        self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=4)
+
+    def repeat(self, number: Value | float) -> Value:
+        """One float in all V places."""
+        if isinstance(number, float):
+            return ir.Constant(self.vector, [number] * self.width)
+        first = self.builder.insert_element(
+            ir.Constant(self.vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
+        )
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
+        return self.builder.shuffle_vector(
+            first, ir.Constant(self.vector, ir.Undefined), everywhere
+        )
+
+    def broadcast(self, pointer: Value) -> Value:
+        """The one float at ``pointer``, in all V places: a single load instruction."""
+        return self.repeat(self.builder.load(pointer, align=4))
+
+    def multiply_add(self, a: Value, b: Value, total: Value) -> Value:
+        """``a · b + total``. Not llvm.fma: without the instruction that calls a function."""
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        name = f"llvm.fmuladd.v{self.width}f32"
+        function = self.builder.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.builder.module, kind, name)
+        return self.builder.call(function, [a, b, total])
+
+    def add(self, a: Value, b: Value) -> Value:
+        return self.builder.fadd(a, b)
+
+    def at_least(self, value: Value, lower: Value) -> Value:
+        below = self.builder.fcmp_ordered("<", value, lower)  # false for NaN, which stays
+        return self.builder.select(below, lower, value)
+
+    def at_most(self, value: Value, upper: Value) -> Value:
+        return self.builder.select(self.builder.fcmp_ordered(">", value, upper), upper, value)
+
+    def hard_swish(self, x: Value) -> Value:
+        """``x · min(max(x + 3, 0), 6) / 6``"""
+        gate = self.at_least(self.add(x, self.repeat(3.0)), self.repeat(0.0))
+        gate = self.at_most(gate, self.repeat(6.0))
+        return self.builder.fmul(self.builder.fmul(x, gate), self.repeat(1.0 / 6.0))
+
+    def fence(self) -> None:
+        """An instruction that is none: loads from after it are not moved to before it.
+
+        Without it LLVM starts the loads of several steps of depth at once, finds too few
+        registers for them and moves accumulators to memory and back.
+        """
+        nothing = ir.FunctionType(VOID, [])
+        self.builder.asm(nothing, "", "~{memory}", [], side_effect=True)
+
+    def opaque(self, pointer: Value) -> Value:
+        """The same pointer, of which LLVM no longer knows how it was computed.
+
+        Otherwise it computes each pixel's address from the one before, and every load waits
+        for a chain of additions.
+        """
+        same = ir.FunctionType(pointer.type, [pointer.type])
+        return self.builder.asm(same, "", "=r,0", [pointer], side_effect=False)
+
+    def loop(
+        self,
+        count: Value,
+        carried: Sequence[Value],
+        body: Callable[[list[Value]], list[Value]],
+    ) -> list[Value]:
+        """Run ``body`` ``count`` times; what it returns, it is given in the next round."""
+        before = self.builder.block
+        head, inside, after = (
+            self.builder.append_basic_block(name) for name in ("head", "body", "after")
+        )
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        done = self.builder.phi(INDEX)
+        done.add_incoming(self.index(0), before)
+        current = [self.builder.phi(value.type) for value in carried]
+        for phi, value in zip(current, carried, strict=True):
+            phi.add_incoming(value, before)
+        self.builder.cbranch(self.builder.icmp_signed("<", done, count), inside, after)
+        self.builder.position_at_end(inside)
+        following = body(list(current))
+        done.add_incoming(self.builder.add(done, self.index(1)), self.builder.block)
+        for phi, value in zip(current, following, strict=True):
+            phi.add_incoming(value, self.builder.block)
+        self.builder.branch(head)
+        self.builder.position_at_end(after)
+        return current
+
+    def for_each_tile(
+        self,
+        tile_pixels: int,
+        rows: Value,
+        row_pixels: Value,
+        images: Sequence[Image],
+        body: Callable[[list[Value]], None],
+    ) -> None:
+        """Run ``body`` for each tile of an image of ``rows`` × ``row_pixels`` pixels.
+
+        It is given where the tile's first pixel is in each of ``images``. The last tile of a
+        row overlaps its neighbour instead of being shorter.
+        """
+        build = self.builder
+        size = self.index(tile_pixels)
+        rounded = build.add(row_pixels, self.index(tile_pixels - 1))
+        tiles_in_row = build.sdiv(rounded, size)
+        steps = [build.mul(image.pixel, size) for image in images]
+        lasts = [image.last for image in images]
+
+        def one_row(row_starts: list[Value]) -> list[Value]:
+            def one_tile(offsets: list[Value]) -> list[Value]:
+                firsts = []
+                for start, offset, last in zip(row_starts, offsets, lasts, strict=True):
+                    is_beyond = build.icmp_signed(">", offset, last)
+                    firsts.append(self.at(start, build.select(is_beyond, last, offset)))
+                body(firsts)
+                return [build.add(o, step) for o, step in zip(offsets, steps, strict=True)]
+
+            self.loop(tiles_in_row, [self.index(0)] * len(images), one_tile)
+            return [self.at(s, image.row) for s, image in zip(row_starts, images, strict=True)]
+
+        self.loop(rows, [image.first for image in images], one_row)
+
+    def choose(
+        self,
+        condition: Value,
+        then: Callable[[], list[Value]],
+        otherwise: Callable[[], list[Value]],
+    ) -> list[Value]:
+        """The values of ``then()`` or of ``otherwise()``; only that one runs."""
+        ends = []
+        blocks = [self.builder.append_basic_block(name) for name in ("then", "else", "after")]
+        self.builder.cbranch(condition, blocks[0], blocks[1])
+        for block, branch in zip(blocks, (then, otherwise), strict=False):
+            self.builder.position_at_end(block)
+            ends.append((branch(), self.builder.block))
+            self.builder.branch(blocks[2])
+        self.builder.position_at_end(blocks[2])
+        merged = [self.builder.phi(value.type) for value in ends[0][0]]
+        for values, block in ends:
+            for phi, value in zip(merged, values, strict=True):
+                phi.add_incoming(value, block)
+        return merged

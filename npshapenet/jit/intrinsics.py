@@ -1,0 +1,176 @@
+"""The microkernels, and what else plain Numba lacks, as functions that Numba can call.
+
+``@intrinsic`` makes one from the types of its arguments and a function that appends the LLVM
+instructions; the Python parameters of the decorated function only name the arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from npshapenet.jit import cpu
+from npshapenet.jit.emitter import FLOAT_POINTER, INDEX, Emitter, Value
+from npshapenet.jit.microkernel import declare, emit_blend, tiles_of
+
+FLOATS = types.CPointer(types.float32)
+BYTES = types.CPointer(types.uint8)
+
+
+def _emit_tile_call(builder: ir.IRBuilder, kind: str, values: Sequence[Value]) -> None:
+    """Call the tile whose place in cpu.py's table the first value gives, with the others."""
+    place, *arguments = (
+        builder.bitcast(value, FLOAT_POINTER) if value.type.is_pointer else value
+        for value in values
+    )
+    after = builder.append_basic_block("after")
+    switch = builder.switch(place, after)
+    for number, tile in enumerate(tiles_of(kind)):
+        block = builder.append_basic_block("tile")
+        switch.add_case(number, block)
+        builder.position_at_end(block)
+        builder.call(declare(builder.module, kind, tile), arguments)
+        builder.branch(after)
+    builder.position_at_end(after)
+
+
+@intrinsic
+def convolve_panel(
+    typing_context: Any,
+    place: Any,
+    rows: Any,
+    row_pixels: Any,
+    runs: Any,
+    run_pitch: Any,
+    run_length: Any,
+    panel: Any,
+    activation: Any,
+    left: Any,
+    left_pixel: Any,
+    left_row: Any,
+    left_last: Any,
+    out: Any,
+    out_pixel: Any,
+    out_row: Any,
+    out_last: Any,
+    addend: Any,
+    addend_pixel: Any,
+    addend_row: Any,
+    addend_last: Any,
+) -> Any:
+    """One panel by the convolution tile at ``place`` in cpu.py's table: see _emit_convolution."""
+    i, f = types.int64, FLOATS
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _emit_tile_call(builder, "convolution", values)
+        return context.get_dummy_value()
+
+    return types.void(i, i, i, i, i, i, f, i, *[f, i, i, i] * 3), generate
+
+
+@intrinsic
+def convolve_panel_depthwise(
+    typing_context: Any,
+    place: Any,
+    rows: Any,
+    row_pixels: Any,
+    tap_rows: Any,
+    tap_row_pitch: Any,
+    tap_columns: Any,
+    tap_column_pitch: Any,
+    panel: Any,
+    weight_pitch: Any,
+    activation: Any,
+    left: Any,
+    left_pixel: Any,
+    left_row: Any,
+    left_last: Any,
+    out: Any,
+    out_pixel: Any,
+    out_row: Any,
+    out_last: Any,
+) -> Any:
+    """One panel by the depthwise tile at ``place`` in cpu.py's table: see _emit_depthwise."""
+    i, f = types.int64, FLOATS
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _emit_tile_call(builder, "depthwise", values)
+        return context.get_dummy_value()
+
+    return types.void(i, i, i, i, i, i, i, f, i, i, *[f, i, i, i] * 2), generate
+
+
+@intrinsic
+def at(typing_context: Any, pointer: Any, offset: Any) -> Any:
+    """``pointer + offset``, counted in elements."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.gep(values[0], [values[1]])
+
+    return pointer(pointer, types.int64), generate
+
+
+@intrinsic
+def or_null(typing_context: Any, pointer: Any, offset: Any) -> Any:
+    """``pointer + offset``, or null where the offset is negative."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        null = ir.Constant(values[0].type, None)
+        is_given = builder.icmp_signed(">=", values[1], ir.Constant(INDEX, 0))
+        return builder.select(is_given, builder.gep(values[0], [values[1]]), null)
+
+    return pointer(pointer, types.int64), generate
+
+
+@intrinsic
+def as_bytes(typing_context: Any, pointer: Any) -> Any:
+    """The same address as a pointer to bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.IntType(8).as_pointer())
+
+    return BYTES(pointer), generate
+
+
+@intrinsic
+def blend_rows(
+    typing_context: Any, source: Any, width: Any, taps: Any, weights: Any, row: Any
+) -> Any:
+    """Rows of floats or bytes, added up with one weight each: see emit_blend."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        emit_blend(Emitter(builder, cpu.target().registers.floats), *values)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, types.int64, FLOATS, FLOATS), generate
+
+
+@intrinsic
+def smaller(typing_context: Any, a: Any, b: Any) -> Any:
+    """The smaller of two numbers of one type; Numba's ``min`` costs a tenth of a second."""
+    return a(a, a), lambda context, builder, signature, values: _keep(builder, ">", *values)
+
+
+@intrinsic
+def larger(typing_context: Any, a: Any, b: Any) -> Any:
+    """The larger of two numbers of one type."""
+    return a(a, a), lambda context, builder, signature, values: _keep(builder, "<", *values)
+
+
+def _keep(builder: ir.IRBuilder, order: str, a: Value, b: Value) -> Value:
+    """b where ``a order b``, else a: also where a is NaN."""
+    is_integer = isinstance(a.type, ir.IntType)
+    compare = builder.icmp_signed if is_integer else builder.fcmp_ordered
+    return builder.select(compare(order, a, b), b, a)
+
+
+@intrinsic
+def truncated(typing_context: Any, value: Any) -> Any:
+    """A float64 without its fraction, as int64."""
+    return types.int64(types.float64), lambda context, builder, signature, values: builder.fptosi(
+        values[0], INDEX
+    )

@@ -1,0 +1,149 @@
+"""CompiledBackend as its users call it: crops, batches, threads, processes; the resize."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from npshapenet import image, jit
+from npshapenet.network import Convolution, Dense, Network
+from npshapenet.plain import PlainBackend
+from npshapenet.weights import Normalisation
+
+Floats = NDArray[np.float32]
+NORMALISATION = Normalisation(scale=3.0, offset=-1.5)
+
+
+@pytest.fixture(scope="module")
+def backends(
+    network: Network, tensors: Mapping[str, Floats]
+) -> tuple[jit.CompiledBackend, PlainBackend]:
+    arguments = (network, tensors, NORMALISATION)
+    return jit.CompiledBackend(*arguments), PlainBackend(*arguments)
+
+
+def random_crops(count: int = 12) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(11)
+    sizes = rng.integers(16, 90, (count, 2))
+    return [rng.integers(0, 256, size).astype(np.uint8) for size in sizes]
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_outputs_of_crops_of_any_size(
+    backends: tuple[jit.CompiledBackend, PlainBackend], kind: str
+) -> None:
+    compiled, plain = backends
+    crops = random_crops()
+    if kind == "float32":
+        crops = [(crop / np.float32(255)).astype(np.float32) for crop in crops]
+    truth = plain.outputs(crops)
+    assert np.abs(compiled.outputs(crops) - truth).max() < 3e-5 * np.abs(truth).max()
+
+
+def test_outputs_of_networks_with_an_odd_input() -> None:
+    """Narrower than a vector, so that the resize can't write it into the arena."""
+    for side in (1, 3, 7, 15, 16, 17):
+        network = Network((1, side, side), (Dense("d", "input", 5),))
+        tensors = {
+            "d.weight": np.random.default_rng(0).normal(0, 1, (5, side**2)).astype(np.float32),
+            "d.bias": np.zeros(5, np.float32),
+        }
+        arguments = (network, tensors, NORMALISATION)
+        truth = PlainBackend(*arguments).outputs(random_crops(4))
+        got = jit.CompiledBackend(*arguments).outputs(random_crops(4))
+        assert np.abs(got - truth).max() < 2e-5 * np.abs(truth).max()
+
+
+def test_no_crops_and_no_images(backends: tuple[jit.CompiledBackend, PlainBackend]) -> None:
+    compiled, _ = backends
+    assert compiled.outputs([]).shape == (0, 10)
+    assert compiled.run(np.empty((0, 1, 33, 33), np.float32)).shape == (0, 10)
+
+
+def test_batch_gives_what_single_calls_give(
+    backends: tuple[jit.CompiledBackend, PlainBackend],
+) -> None:
+    compiled, _ = backends
+    images = np.random.default_rng(1).normal(0, 1, (5, 1, 33, 33)).astype(np.float32)
+    single = np.concatenate([compiled.run(one[None]) for one in images])
+    np.testing.assert_array_equal(compiled.run(images), single)
+    images.flags.writeable = False
+    np.testing.assert_array_equal(compiled.run(images), single)
+    np.testing.assert_array_equal(compiled.run(images[::2]), single[::2])
+
+
+def test_wrong_shapes_are_refused(backends: tuple[jit.CompiledBackend, PlainBackend]) -> None:
+    compiled, _ = backends
+    with pytest.raises(ValueError, match=r"\(N, 1, 33, 33\), not \(1, 33, 33\)"):
+        compiled.run(np.zeros((1, 33, 33), np.float32))
+    colour = Network((3, 8, 8), (Convolution("c", "input", 2, (1, 1)),))
+    tensors = {
+        "c.weight": np.zeros((2, 3, 1, 1), np.float32),
+        "c.bias": np.zeros(2, np.float32),
+    }
+    with pytest.raises(ValueError, match="3 channels"):
+        jit.CompiledBackend(colour, tensors, NORMALISATION).outputs(random_crops(1))
+
+
+def test_threads_give_the_same_bits(backends: tuple[jit.CompiledBackend, PlainBackend]) -> None:
+    compiled, _ = backends
+    crops = random_crops(40)
+    alone = compiled.outputs(crops)
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda crop: compiled.outputs([crop])[0], crops * 5))
+    np.testing.assert_array_equal(np.stack(together), np.tile(alone, (5, 1)))
+
+
+def test_backend_can_be_pickled(backends: tuple[jit.CompiledBackend, PlainBackend]) -> None:
+    compiled, _ = backends
+    copy = pickle.loads(pickle.dumps(compiled))
+    crops = random_crops(2)
+    np.testing.assert_array_equal(copy.outputs(crops), compiled.outputs(crops))
+
+
+def test_child_processes_after_fork(
+    backends: tuple[jit.CompiledBackend, PlainBackend],
+) -> None:
+    """A worker pool in a program that has already predicted, also from threads."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system can't fork")
+    compiled, _ = backends
+    here = compiled.outputs(random_crops(2))
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=lambda: queue.put(compiled.outputs(random_crops(2))))
+    child.start()
+    np.testing.assert_array_equal(queue.get(timeout=60), here)
+    child.join(60)
+    assert child.exitcode == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    is_float=st.booleans(),
+)
+def test_resize(shape: tuple[int, int], size: tuple[int, int], is_float: bool) -> None:
+    gray = np.random.default_rng(shape[0]).integers(0, 256, shape).astype(np.uint8)
+    if is_float:
+        gray = (gray / np.float32(255)).astype(np.float32)
+    got, truth = jit.resize(gray, *size), image.resize(gray, *size)
+    assert got.dtype == np.float32
+    assert got.shape == size
+    assert np.abs(got - truth).max() <= 1e-6 * truth.max() + 1e-7
+
+
+def test_resize_of_large_crops() -> None:
+    gray = np.random.default_rng(0).integers(0, 256, (1500, 900)).astype(np.uint8)
+    for size in ((112, 112), (3, 1000), (2000, 5)):
+        assert np.abs(jit.resize(gray, *size) - image.resize(gray, *size)).max() < 5e-4
+    assert (jit.resize(np.full((40, 50), 77, np.uint8), 31, 61) - 77 < 1e-4).all()

@@ -1,0 +1,113 @@
+"""Nothing is read or written outside the arrays that the engine is given.
+
+The arrays lie against pages that may not be touched, once with their end and once with their
+beginning: an access beside them ends the process, so it is one of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECK = '''
+import ctypes, mmap, sys
+import numpy as np
+from npshapenet.jit import cpu, objects
+from npshapenet.jit import steps as s
+from npshapenet.jit.plan import make_plan
+from npshapenet.network import (
+    Add, Convolution, Dense, GlobalAveragePool, InstanceNorm, Network)
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+PAGE = mmap.PAGESIZE
+maps = []
+
+def fenced(size, at_end):
+    """``size`` bytes between pages that may not be touched, against the one or the other."""
+    pages = -(-size // PAGE)
+    memory = mmap.mmap(-1, (pages + 2) * PAGE)
+    maps.append(memory)
+    whole = np.frombuffer(memory, np.uint8)
+    start = PAGE + (pages * PAGE - size if at_end else 0)
+    for fence in (0, (pages + 1) * PAGE):
+        assert libc.mprotect(whole.ctypes.data + fence, PAGE, 0) == 0
+    return whole[start : start + size]
+
+def check(network, crop_shape=None, kind=np.uint8):
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.normal(0, 0.3, shape).astype(np.float32)
+               for name, shape in network.tensor_shapes().items()}
+    plan = make_plan(network, tensors, cpu.target().registers)
+    steps = plan.steps if crop_shape is None else plan.crop_steps
+    if crop_shape is None:
+        images = rng.normal(0, 1, (2, *network.input_shape)).astype(np.float32)
+        height = width = scratch_size = 0
+    else:
+        images = rng.integers(0, 2, crop_shape).astype(kind)
+        height, width = crop_shape
+        rows = network.input_shape[1]
+        floats = cpu.target().registers.floats
+        scratch_size = max(height, floats * (width + 1)) + rows * width
+    results = []
+    for at_end in (False, True):
+        def place(array):
+            memory = fenced(array.nbytes, at_end).view(array.dtype)
+            memory[:] = array.ravel()
+            return memory
+        arena = place(np.full(plan.arena_size, np.nan, np.float32))
+        # Rounded up, because a panel starts at the scratch's beginning, which is aligned.
+        scratch = place(np.full(-(-scratch_size // 16) * 16, np.nan, np.float32))
+        count = 2 if crop_shape is None else 1
+        out = place(np.full(count * plan.output_count, np.nan, np.float32))
+        arrays = [place(steps), place(plan.weights), place(images)]
+        objects.library().run(
+            arrays[0].ctypes.data, len(steps), arrays[1].ctypes.data, arena.ctypes.data,
+            arrays[2].ctypes.data, count, images[0].size,
+            out.ctypes.data, plan.output_count, kind != np.uint8, height, width,
+            scratch.ctypes.data)
+        assert np.isfinite(out).all(), network
+        results.append(out.copy())
+    assert np.array_equal(*results)
+
+def convolution(shape, *arguments):
+    check(Network(shape, (Convolution("c", "input", *arguments),)))
+
+for size in (1, 2, 5, 7, 13, 14, 15, 28, 31):
+    for channels in (1, 3, 16, 17, 40):
+        shape = (channels, size, size + 1)
+        convolution(shape, 19, (1, 1))
+        convolution(shape, 64, (3, 3), (1, 1), (1, 1))
+        convolution(shape, 33, (3, 5), (2, 1), (2, 4), 1, "relu")
+        convolution(shape, 8, (min(size, 7), 1))
+        convolution(shape, channels, (3, 3), (1, 1), (1, 1), channels, "hard_swish")
+        convolution(shape, channels, (5, 5), (2, 2), (4, 2), channels)
+        check(Network(shape, (GlobalAveragePool("p", "input"),)))
+        check(Network(shape, (InstanceNorm("n", "input"),)))
+        check(Network(shape, (Dense("d", "input", 37),)))
+        check(Network(shape, (
+            Convolution("a", "input", 24, (1, 1)), Convolution("b", "a", 24, (1, 1)),
+            Add("s", "b", "a", "relu"), Add("t", "s", "s"),
+            Convolution("e", "t", 24, (5, 5), (1, 1), (2, 2), 24))))
+convolution((256, 9, 9), 48, (5, 5), (2, 2))
+convolution((64, 24, 30), 80, (7, 7), (2, 2))
+convolution((70, 60, 12), 40, (7, 1))
+for crop_shape in ((1, 1), (16, 16), (17, 90), (150, 150), (33, 16), (3, 40), (700, 300)):
+    for side in (16, 17, 33, 112):
+        network = Network((1, side, side), (Convolution("c", "input", 5, (3, 3), (2, 2), (1, 1)),))
+        for kind in (np.uint8, np.float32):
+            check(network, crop_shape, kind)
+print("clean")
+'''
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pages are fenced by mprotect")
+def test_fenced_memory(tmp_path: Path) -> None:
+    script = tmp_path / "check.py"
+    script.write_text(CHECK)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "clean\n"

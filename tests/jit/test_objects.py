@@ -1,0 +1,150 @@
+"""Compiled code that is kept: found again, and never trusted when it shouldn't be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from npshapenet.jit import cpu, objects
+
+PREDICT = """
+import sys
+import numpy as np
+from npshapenet import jit
+gray = np.arange(400, dtype=np.uint8).reshape(20, 20)
+print(round(float(jit.resize(gray, 5, 5).sum()), 2))
+print(jit.origin())
+print("numba" in sys.modules)
+"""
+
+
+def run_process(folder: Path) -> tuple[list[str], str]:
+    environment = {**os.environ, "NPSHAPENET_CACHE_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines(), done.stderr
+
+
+@pytest.fixture(scope="module")
+def good_code(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The engine's object code, from what this process has loaded or compiled."""
+    objects.library()
+    folder = objects.cache_folder()
+    code = objects._read(folder / objects.file_name(cpu.target()))
+    if code is None:
+        pytest.skip("this machine can't keep compiled code")
+    return code
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_code: bytes) -> Path:
+    """An empty cache folder; compiling gives the good code at once."""
+    monkeypatch.setattr(objects, "_compile", lambda target: good_code)
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("NPSHAPENET_CACHE_DIR", str(folder))
+    return folder
+
+
+def kept_file(folder: Path) -> Path:
+    return folder / objects.file_name(cpu.target())
+
+
+def test_first_process_compiles_and_the_next_ones_load(tmp_path: Path) -> None:
+    outputs, errors = run_process(tmp_path / "cache")
+    assert outputs[1:] == ["compiled now", "True"]
+    assert len(errors.splitlines()) == 1
+    assert errors.startswith("npshapenet: compiling")
+    (file,) = (tmp_path / "cache").iterdir()
+    if os.name == "posix":
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert file.parent.stat().st_mode & 0o777 == 0o700
+    again, errors = run_process(tmp_path / "cache")
+    assert again == [outputs[0], f"kept in {tmp_path / 'cache'}", "False"]
+    assert not errors
+
+
+def test_kept_code_is_loaded(folder: Path) -> None:
+    assert objects._load_or_compile().origin == "compiled now"
+    assert objects._load_or_compile().origin == f"kept in {folder}"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "other file"])
+def test_damaged_file_is_compiled_again(folder: Path, damage: str) -> None:
+    objects._load_or_compile()
+    content = bytearray(kept_file(folder).read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "one bit":
+        content[len(content) // 2] ^= 1
+    elif damage == "empty":
+        content = bytearray()
+    else:
+        content = bytearray(b"something else altogether" * 100)
+    kept_file(folder).write_bytes(content)
+    assert objects._load_or_compile().origin == "compiled now"
+    assert objects._load_or_compile().origin == f"kept in {folder}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize("what", ["file", "folder"])
+@pytest.mark.parametrize("mode", [0o722, 0o720, 0o702])
+def test_what_others_may_write_to_is_not_loaded(
+    folder: Path, capfd: pytest.CaptureFixture[str], what: str, mode: int
+) -> None:
+    objects._load_or_compile()
+    (kept_file(folder) if what == "file" else folder).chmod(mode)
+    assert objects._load_or_compile().origin.startswith("in memory only: others may write to it")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert str(folder) in line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
+def test_what_belongs_to_somebody_else_is_not_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects._load_or_compile()
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    assert "owned by somebody else" in objects._load_or_compile().origin
+
+
+def test_folder_that_can_not_be_made(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("NPSHAPENET_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert objects._load_or_compile().origin.startswith("in memory only: ")
+    assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    assert objects._load_or_compile().origin == "in memory only: No space left on device"
+    assert list(folder.iterdir()) == []
+
+
+def test_key_depends_on_the_target_and_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = cpu.target()
+    names = {objects.file_name(target)}
+    names.add(objects.file_name(cpu.Target(target.triple, target.cpu, "+sse2")))
+    names.add(objects.file_name(cpu.Target(target.triple, "other", target.features)))
+    monkeypatch.setattr(objects, "_SOURCES", objects._SOURCES[1:])
+    names.add(objects.file_name(target))
+    assert len(names) == 4
+
+
+def test_every_source_of_the_engine_is_in_the_key() -> None:
+    """What compiling imports of the package, but what only the plan and the loading need."""
+    code = "import sys, npshapenet.jit.compile; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    prefix = "npshapenet.jit."
+    imported = {name.removeprefix(prefix) for name in done.stdout.split() if prefix in name}
+    only_python = {"arena", "backend", "packing", "plan", "tiles"}
+    assert {f"{name}.py" for name in imported - only_python} == set(objects._SOURCES)
