@@ -6,6 +6,7 @@ this one, and libraries read their number of threads from the environment when t
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 from benchmarks import one_core
@@ -14,6 +15,8 @@ if __name__ == "__main__":
     if not sys.flags.safe_path:
         # The working folder, which -m puts first.
         del sys.path[0]
+    if importlib.util.find_spec("npshapenet") is None:
+        sys.exit('npshapenet is not installed: pip install ".[bench]"')
     one_core.limit_threads()
     one_core.pin()
 

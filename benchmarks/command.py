@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--torch-compile", action="store_true", help="compare with torch.compile too"
     )
     parser.add_argument(
-        "--rounds", type=_positive, default=200, help="rounds of timing; default: %(default)s"
+        "--rounds", type=_positive, default=100, help="rounds of timing; default: %(default)s"
     )
     parser.add_argument(
         "--start-ups",

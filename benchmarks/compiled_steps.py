@@ -23,9 +23,6 @@ Floats = NDArray[np.float32]
 LOAD: Final = "load"
 STORE: Final = "store"
 
-#: The kinds of steps that end a part; clearing a border goes with what follows.
-_ENDS: Final = (s.LOAD, s.CONVOLUTION, s.DEPTHWISE, s.ADD, s.INSTANCE_NORM, s.STORE)
-
 #: What the engine wants to know of a crop that it has to resize: here there is none.
 _NO_CROP: Final = (0, 0, 0, None)
 
@@ -45,7 +42,8 @@ class CompiledSteps:
         self._image = np.ascontiguousarray(image, np.float32)
         self._out = np.empty(self._plan.output_count, np.float32)
         kinds = self._plan.steps[:, s.KIND]
-        ends = [row + 1 for row, kind in enumerate(kinds) if kind in _ENDS]
+        # Clearing the border of an image goes with what computes that image.
+        ends = [row + 1 for row, kind in enumerate(kinds) if kind != s.CLEAR_BORDER]
         self.names = [LOAD, *(name for name in self._plan.images if name != INPUT), STORE]
         if len(ends) != len(self.names):
             raise RuntimeError(f"{len(ends)} parts of the plan for {len(self.names)} images")

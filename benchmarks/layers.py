@@ -23,6 +23,9 @@ _PASSES: Final = 20
 #: Rounds of the peak's loop in a pass: as long as a small network.
 _PEAK_LOOPS: Final = 2_000
 
+#: What the clock can't tell from nothing.
+_LEAST_S: Final = 1e-9
+
 _BYTES: Final = 4
 
 
@@ -69,7 +72,7 @@ def profile(work: Workload, backend: Backend, rounds: int) -> Profile:
         LayerTime(
             name=name,
             what=" + ".join(_describe(network, layer) for layer in group),
-            seconds=seconds - call_s,
+            seconds=max(seconds - call_s, _LEAST_S),
             multiply_adds=sum(layer.multiply_adds(*_inputs(network, layer)) for layer in group),
             bytes_touched=_BYTES * _numbers_touched(network, group),
         )

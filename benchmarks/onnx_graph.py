@@ -19,6 +19,7 @@ from npshapenet.network import (
     Convolution,
     Dense,
     GlobalAveragePool,
+    GroupNorm,
     InstanceNorm,
     Layer,
     Network,
@@ -94,12 +95,9 @@ class _Graph:
         elif isinstance(layer, GlobalAveragePool):
             self.node("GlobalAveragePool", inputs, output)
         elif isinstance(layer, InstanceNorm):
-            channels = shapes[0][0]
-            scale = self.constant(f"{layer.name}/one", np.ones(channels, np.float32))
-            shift = self.constant(f"{layer.name}/zero", np.zeros(channels, np.float32))
-            self.node(
-                "InstanceNormalization", [*inputs, scale, shift], output, epsilon=layer.epsilon
-            )
+            self._add_norm(layer.name, inputs[0], output, shapes[0][0], layer.epsilon)
+        elif isinstance(layer, GroupNorm):
+            self._add_group_norm(layer, inputs[0], shapes[0])
         else:
             raise TypeError(f"no ONNX operator for {layer}")
         if activation:
@@ -113,6 +111,27 @@ class _Graph:
         self.node("Gemm", [flat, weight, bias], product, transB=1)
         shape = self.constant(f"{layer.name}/shape", np.array([1, -1, 1, 1], np.int64))
         self.node("Reshape", [product, shape], output)
+
+    def _add_norm(self, name: str, source: str, output: str, count: int, epsilon: float) -> None:
+        """Each of ``count`` channels less its mean, over its standard deviation."""
+        scale = self.constant(f"{name}/one", np.ones(count, np.float32))
+        shift = self.constant(f"{name}/zero", np.zeros(count, np.float32))
+        self.node("InstanceNormalization", [source, scale, shift], output, epsilon=epsilon)
+
+    def _add_group_norm(self, layer: GroupNorm, source: str, shape: Shape) -> None:
+        """As PyTorch exports it: (1, C, H, W) → (1, G, C·H·W / G), normalised, and back."""
+        name = layer.name
+        weight, bias = (
+            self.constant(f"{name}/{tensor}", self.tensors[f"{name}.{tensor}"][:, None, None])
+            for tensor in ("weight", "bias")
+        )
+        groups = self.constant(f"{name}/groups", np.array([1, layer.groups, -1], np.int64))
+        image = self.constant(f"{name}/image", np.array([1, *shape], np.int64))
+        self.node("Reshape", [source, groups], f"{name}/grouped")
+        self._add_norm(name, f"{name}/grouped", f"{name}/normal", layer.groups, layer.epsilon)
+        self.node("Reshape", [f"{name}/normal", image], f"{name}/whole")
+        self.node("Mul", [f"{name}/whole", weight], f"{name}/scaled")
+        self.node("Add", [f"{name}/scaled", bias], name)
 
     def _weight_and_bias(self, layer: Layer) -> tuple[str, str]:
         names = f"{layer.name}.weight", f"{layer.name}.bias"

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from benchmarks.systems import System
 from benchmarks.workload import Workload
 from npshapenet.markup import LEFT_EYE_OUTER_CORNER, RIGHT_EYE_OUTER_CORNER
-from npshapenet.network import InstanceNorm
+from npshapenet.network import GroupNorm, InstanceNorm
 
-#: The largest distance between two systems' landmarks, in pixels of the crop; networks with
-#: instance norm differ more between any two backends, because it magnifies what differs.
+#: The largest distance between two systems' landmarks, in pixels of the crop; networks that
+#: normalise their images differ more between any two backends: that magnifies what differs.
 LIMIT_PX: Final = 0.01
-LIMIT_INSTANCE_NORM_PX: Final = 0.05
+LIMIT_NORM_PX: Final = 0.05
 
 #: Systems with a model of their own need only find the face: the mean distance from the points
 #: placed by hand, in percent of the distance of the outer eye corners.
@@ -45,8 +45,8 @@ def check_found(who: str, landmarks: Floats, work: Workload) -> float:
     """
     difference = float(np.linalg.norm(landmarks - work.expected, axis=1).max())
     layers = work.weights.network.layers
-    has_norm = any(isinstance(layer, InstanceNorm) for layer in layers)
-    limit = LIMIT_INSTANCE_NORM_PX if has_norm else LIMIT_PX
+    has_norm = any(isinstance(layer, InstanceNorm | GroupNorm) for layer in layers)
+    limit = LIMIT_NORM_PX if has_norm else LIMIT_PX
     if not difference <= limit:
         raise ParityError(
             f"{who} differs from the NumPy backend by {difference:.2g} px; accepted: {limit} px"

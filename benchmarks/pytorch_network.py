@@ -77,6 +77,9 @@ def _make_linear_layer(layer: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     if kind == "GlobalAveragePool":
         return partial(functional.adaptive_avg_pool2d, output_size=1)
     weight, bias = tensors[f"{layer['name']}.weight"], tensors[f"{layer['name']}.bias"]
+    if kind == "GroupNorm":
+        groups, epsilon = layer["groups"], layer["epsilon"]
+        return lambda images: functional.group_norm(images, groups, weight, bias, epsilon)
     if kind == "Dense":
         return lambda images: functional.linear(images.flatten(1), weight, bias)[:, :, None, None]
     if kind != "Convolution":

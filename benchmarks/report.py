@@ -179,8 +179,9 @@ def _rates(multiply_adds: int, seconds: float, peak_flops: float) -> list[str]:
 
 
 def _ms(seconds: float) -> str:
-    """Three digits that count."""
-    return f"{seconds * 1e3:#.3g}".rstrip(".")
+    """At least three digits that count."""
+    ms = seconds * 1e3
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:#.3g}"
 
 
 def _ratio(value: Ratio) -> str:

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.compiled_steps import CompiledSteps
 from npshapenet import image, jit, network, plain
 
 pytest.importorskip("numba")
 pytest.importorskip("pytest_benchmark")
-
-from benchmarks.compiled_steps import CompiledSteps
 
 Floats = NDArray[np.float32]
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: What a block of calls takes at least.
-BLOCK_S: Final = 0.005
+BLOCK_S: Final = 0.01
 
 Call = Callable[[], Any]
 Seconds = NDArray[np.float64]  # one call, in each round

@@ -62,6 +62,8 @@ def draw_landmarks(
 def _draw_face(photo: Image.Image, points: Floats, colour: Colour | None) -> None:
     extent = float(np.ptp(points, axis=0).max())
     line_width, dot_radius = max(1.0, extent / 160), max(1.2, extent / 110)
+    if len(points) != LANDMARK_COUNT:
+        dot_radius *= 2  # without lines between them, dots are hard to see
 
     # Only the face's surroundings are drawn large. Edges of pixels, not centres.
     margin = dot_radius + 2

@@ -68,8 +68,8 @@ def run(
                 clear_border(step, arena)
             elif kind == s.ADD:
                 add(step, arena)
-            elif kind == s.INSTANCE_NORM:
-                instance_norm(step, weights, arena)
+            elif kind == s.NORM:
+                norm(step, weights, arena)
             elif kind == s.RESIZE:
                 resize(step, weights, arena, image, is_float, height, width, scratch)
             elif kind == s.LOAD:
@@ -292,14 +292,18 @@ def add(step: Any, arena: Any) -> None:
 
 
 @compiled
-def instance_norm(step: Any, weights: Any, arena: Any) -> None:
-    """output = (input − mean) / √(variance + ε), mean and variance of each channel.
+def norm(step: Any, weights: Any, arena: Any) -> None:
+    """output = (input − mean) / √(variance + ε) · factor + addend, by groups of channels.
 
-    The sums are made row by row and then over the rows: closer to the truth in float32 than
-    one long sum, and the inner loop over channels is what the compiler turns into vectors.
+    The mean and the variance of a group are the means of what its channels give. Sums are made
+    row by row and then over the rows: closer to the truth in float32 than one long sum, and the
+    inner loop over channels is what the compiler turns into vectors.
     """
     rows, columns, channels = step[s.ROWS], step[s.ROW_PIXELS], step[s.CHANNELS]
+    groups, group_channels = step[s.GROUPS], step[s.GROUP_CHANNELS]
     epsilon = weights[step[s.WEIGHTS]]
+    factor = at(weights, step[s.WEIGHTS] + 1)
+    addend = at(factor, channels)
     share = _ONE / np.float32(rows * columns)
     mean = at(arena, step[s.SUMS])
     scale = at(mean, channels)
@@ -315,6 +319,7 @@ def instance_norm(step: Any, weights: Any, arena: Any) -> None:
                 row_sum[channel] += pixel[channel]
         for channel in range(channels):
             mean[channel] += row_sum[channel] * share
+    average_groups(mean, groups, group_channels)
     for y in range(rows):
         row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
         clear(row_sum, channels)
@@ -325,12 +330,27 @@ def instance_norm(step: Any, weights: Any, arena: Any) -> None:
                 row_sum[channel] += difference * difference
         for channel in range(channels):
             scale[channel] += row_sum[channel] * share
+    average_groups(scale, groups, group_channels)
     for channel in range(channels):
-        scale[channel] = _ONE / np.sqrt(scale[channel] + epsilon)
+        scale[channel] = factor[channel] / np.sqrt(scale[channel] + epsilon)
     for y in range(rows):
         row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
         target_row = at(arena, step[s.OUTPUT] + y * step[s.OUTPUT_ROW])
         for x in range(columns):
             pixel, target = at(row, x * channels), at(target_row, x * channels)
             for channel in range(channels):
-                target[channel] = (pixel[channel] - mean[channel]) * scale[channel]
+                difference = pixel[channel] - mean[channel]
+                target[channel] = difference * scale[channel] + addend[channel]
+
+
+@compiled
+def average_groups(values: Any, groups: Any, group_channels: Any) -> None:
+    """The number of each channel becomes the mean of those of its group."""
+    share = _ONE / np.float32(group_channels)
+    for group in range(groups):
+        members = at(values, group * group_channels)
+        mean = _ZERO
+        for channel in range(group_channels):
+            mean += members[channel] * share
+        for channel in range(group_channels):
+            members[channel] = mean

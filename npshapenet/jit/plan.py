@@ -24,6 +24,7 @@ from npshapenet.network import (
     Convolution,
     Dense,
     GlobalAveragePool,
+    GroupNorm,
     InstanceNorm,
     Layer,
     Network,
@@ -314,12 +315,39 @@ def _emit(build: _Builder, operation: _Operation) -> None:
         bias = np.zeros(channels, np.float32)
         _emit_depthwise(build, whole, source, target, columns, weight, bias)
     elif isinstance(layer, InstanceNorm):
-        epsilon = np.array([layer.epsilon], np.float32)
-        columns |= {s.WEIGHTS: build.add_weights(epsilon), s.SUMS: build.sums}
-        build.sums_size = max(build.sums_size, 3 * target.pixel)
-        build.step(s.INSTANCE_NORM, columns)
+        # A group norm of groups of one channel, which multiplies and adds nothing.
+        channels = source.shape[0]
+        ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+        _emit_norm(build, columns, layer.epsilon, channels, ones, zeros)
+    elif isinstance(layer, GroupNorm):
+        weight, bias = build.tensors[f"{layer.name}.weight"], build.tensors[f"{layer.name}.bias"]
+        _emit_norm(build, columns, layer.epsilon, layer.groups, weight, bias)
     else:
         build.step(s.ADD, columns)
+
+
+def _emit_norm(
+    build: _Builder,
+    columns: dict[int, int],
+    epsilon: float,
+    groups: int,
+    weight: Floats,
+    bias: Floats,
+) -> None:
+    """weight (C), bias (C); 0 for the channels that only fill up, so that they stay 0."""
+    filled_up = columns[s.CHANNELS]
+    packed = np.zeros(1 + 2 * filled_up, np.float32)
+    packed[0] = epsilon
+    packed[1 : 1 + len(weight)] = weight
+    packed[1 + filled_up : 1 + filled_up + len(bias)] = bias
+    columns |= {
+        s.GROUPS: groups,
+        s.GROUP_CHANNELS: len(weight) // groups,
+        s.WEIGHTS: build.add_weights(packed),
+        s.SUMS: build.sums,
+    }
+    build.sums_size = max(build.sums_size, 3 * filled_up)
+    build.step(s.NORM, columns)
 
 
 def _input_columns(image: Image) -> dict[int, int]:

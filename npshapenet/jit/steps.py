@@ -11,7 +11,7 @@ COLUMNS = 40
 KIND = 0
 
 # Kinds of steps.
-LOAD, RESIZE, CLEAR_BORDER, CONVOLUTION, DEPTHWISE, ADD, INSTANCE_NORM, STORE = range(8)
+LOAD, RESIZE, CLEAR_BORDER, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE = range(8)
 
 # Activations, in the columns named ACTIVATION.
 NONE, RELU, HARD_SWISH = range(3)
@@ -73,4 +73,7 @@ FIRST_GAP = 14
 ROW_GAP = 15
 LAST_GAP = 16
 
-# INSTANCE_NORM: SUMS has 3 · CHANNELS floats; the epsilon is at WEIGHTS.
+# NORM: of GROUPS groups of GROUP_CHANNELS neighbouring channels; those that only fill up are in
+# none. WEIGHTS: epsilon, a factor for each channel, an addend for each; SUMS: 3 · CHANNELS floats.
+GROUPS = 14
+GROUP_CHANNELS = 15

@@ -1,18 +1,17 @@
-"""The per-layer profile: the parts of the plan give what the whole gives, and cost what it costs."""
+"""The per-layer profile: the parts of the plan give what the whole gives."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from benchmarks.compiled_steps import LOAD, STORE, CompiledSteps
+from benchmarks.layers import profile
+from benchmarks.report import report_profile
 from benchmarks.workload import Workload
 from npshapenet.model import Model
 
 pytest.importorskip("numba")
-
-from benchmarks.compiled_steps import LOAD, STORE, CompiledSteps
-from benchmarks.layers import profile
-from benchmarks.report import report_profile
 
 
 def test_parts_give_what_the_whole_gives(work: Workload) -> None:

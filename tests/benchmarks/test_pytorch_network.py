@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,24 +13,23 @@ from npshapenet.plain import PlainBackend
 from npshapenet.weights import Normalisation
 
 torch = pytest.importorskip("torch")
-
-from benchmarks.pytorch_network import PyTorchNetwork
+pytorch_network = pytest.importorskip("benchmarks.pytorch_network")
 
 #: Of the largest output, between two backends in float32.
 TOLERANCE = 2e-5
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
-def test_all_layer_types(
-    network: Network,
-    tensors: Mapping[str, NDArray[np.float32]],
+def test_every_layer(
+    every_layer: Network,
+    every_tensor: dict[str, NDArray[np.float32]],
     rng: np.random.Generator,
-    memory_format: torch.memory_format,
+    memory_format: Any,
 ) -> None:
-    images = rng.normal(size=(2, *network.input_shape)).astype(np.float32)
-    expected = PlainBackend(network, tensors, Normalisation(1, 0)).run(images)
-    in_torch = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
-    run = PyTorchNetwork(to_json(network), in_torch, memory_format)
+    images = rng.normal(size=(2, *every_layer.input_shape)).astype(np.float32)
+    expected = PlainBackend(every_layer, every_tensor, Normalisation(1, 0)).run(images)
+    in_torch = {name: torch.from_numpy(tensor) for name, tensor in every_tensor.items()}
+    run = pytorch_network.PyTorchNetwork(to_json(every_layer), in_torch, memory_format)
     given = torch.from_numpy(images).contiguous(memory_format=memory_format)
     with torch.inference_mode():
         found = run(given).numpy()

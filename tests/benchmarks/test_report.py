@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from benchmarks.report import report_start_ups, table, without_folder
+from benchmarks.comparison import Comparison
+from benchmarks.report import report_comparison, report_start_ups, table, without_folder
 from benchmarks.start_up import StartUp
+from benchmarks.systems import NUMBA, NUMPY, System
+from benchmarks.workload import Workload
 
 
 def test_table_is_aligned() -> None:
@@ -41,3 +45,19 @@ def test_start_ups() -> None:
     assert [cell.strip() for cell in two.split("|")[1:3]] == ["two (kept)", "1000"]
     assert "unknown" in two
     assert "somebody" not in text
+
+
+def test_comparison(work: Workload) -> None:
+    seconds = {NUMPY: np.array([0.4, 0.2, 0.2]), NUMBA: np.array([0.0001, 0.0001, 0.0002])}
+    # Such a peak that the compiled network is at a half, a half and a quarter of it.
+    peak = np.full(3, 2 * work.multiply_adds / 0.00005)
+    chosen = {name: System(name, "", lambda: None, np.asarray) for name in seconds}
+    differences = {NUMPY: "0", NUMBA: "1e-05"}
+    left_out = {"something": "not here"}
+    text = report_comparison(Comparison(chosen, seconds, {}, peak), differences, left_out, work, 3)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[:4]]
+    assert rows[0][4:5] == ["network / it"]
+    assert rows[2][:5] == [NUMPY, "200", "200–360", "200", "0.00050 (0.00050)"]
+    assert rows[3][1:5] == ["0.100", "0.100–0.180", "0.100", "1.0 (1.0)"]
+    assert rows[3][6:] == ["50 % (50)", "1e-05"]
+    assert "- left out, something: not here" in text

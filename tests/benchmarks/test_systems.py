@@ -17,10 +17,15 @@ from benchmarks.workload import CROP_SIDE_PX, Workload
 
 
 @pytest.fixture
-def without_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if none of them were installed."""
-    for package in ("torch", "onnx", "onnxruntime", "openvino", "dlib"):
+def without_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no other library that runs networks were installed."""
+    for package in ("torch", "onnx", "onnxruntime", "openvino"):
         monkeypatch.setitem(sys.modules, package, None)
+
+
+@pytest.fixture
+def without_dlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dlib", None)
 
 
 def make_system(work: Workload, *, moved_px: float = 0, name: str = "system") -> System:
@@ -35,7 +40,7 @@ def test_workload_is_one_face(work: Workload) -> None:
     assert work.shown_name == "small.npz"
 
 
-@pytest.mark.usefixtures("without_the_others")
+@pytest.mark.usefixtures("without_runtimes", "without_dlib")
 def test_what_is_not_installed_is_left_out(work: Workload, tmp_path: Path) -> None:
     opened, left_out = open_systems(work, Choice(predictor=tmp_path, torch_compile=True))
     assert opened[0].name == systems.NUMPY
@@ -46,14 +51,14 @@ def test_what_is_not_installed_is_left_out(work: Workload, tmp_path: Path) -> No
     assert left_out[systems.DLIB] == "dlib is not installed"
 
 
-@pytest.mark.usefixtures("without_the_others")
+@pytest.mark.usefixtures("without_runtimes")
 def test_what_was_not_asked_for_is_left_out(work: Workload) -> None:
     _, left_out = open_systems(work, Choice())
     assert "--torch-compile" in left_out[systems.TORCH_COMPILE]
     assert "--predictor" in left_out[systems.DLIB]
 
 
-@pytest.mark.usefixtures("without_the_others")
+@pytest.mark.usefixtures("without_runtimes")
 def test_our_own_agree(work: Workload) -> None:
     pytest.importorskip("numba")
     opened, _ = open_systems(work, Choice())
@@ -61,6 +66,7 @@ def test_our_own_agree(work: Workload) -> None:
     assert list(check_parity(opened, work)) == [system.title for system in opened]
 
 
+@pytest.mark.usefixtures("without_runtimes")
 def test_a_file_that_is_no_predictor(work: Workload, tmp_path: Path) -> None:
     pytest.importorskip("dlib")
     path = tmp_path / "nothing.dat"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_each_round_times_each_call() -> None:
 def test_rounds_are_interleaved_in_changing_order() -> None:
     calls: list[str] = []
     names = ["one", "two", "three"]
-    time_in_rounds({name: lambda name=name: calls.append(name) for name in names}, 6, block_s=0)
+    time_in_rounds({name: partial(calls.append, name) for name in names}, 6, block_s=0)
     rounds = [calls[start : start + 3] for start in range(3, len(calls), 3)]  # after calibration
     assert len(rounds) == 6
     assert all(sorted(order) == sorted(names) for order in rounds)

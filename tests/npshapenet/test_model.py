@@ -320,7 +320,14 @@ def test_what_a_model_says_of_itself(model):
         "<Model: 68 points (ibug68) from 33×33 gray, "
         f"{model.weights.network.multiply_adds() / 1e6:.1f} million multiply-adds, backend numpy>"
     )
+    assert model.regions is npshapenet.REGIONS
     model.warmup()
+
+
+def test_other_points_have_no_regions(weights, make_shape_model):
+    nine = dataclasses.replace(weights, shape_model=make_shape_model(landmarks=9), markup="points9")
+    with pytest.raises(ValueError, match=r"the 9 points of this model \(points9\) have no named"):
+        _ = Model(nine, "numpy").regions
 
 
 def test_load(weights_file, model, crops):

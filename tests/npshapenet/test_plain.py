@@ -16,6 +16,7 @@ from npshapenet.network import (
     Convolution,
     Dense,
     GlobalAveragePool,
+    GroupNorm,
     InstanceNorm,
     Network,
 )
@@ -142,6 +143,31 @@ def test_instance_norm_of_a_constant_is_zero():
     assert (plain.instance_norm(np.full((1, 2, 4, 4), 0.5, np.float32), 1e-5) == 0).all()
 
 
+@given(
+    shape=st.tuples(*[st.integers(1, n) for n in (3, 3, 3, 6, 6)]),
+    offset=st.sampled_from([0, 1]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_group_norm(shape, offset, seed):
+    rng = np.random.default_rng(seed)
+    count, groups, each, height, width = shape
+    images = rng.normal(offset, size=(count, groups * each, height, width)).astype(np.float32)
+    weight, bias = rng.normal(size=(2, groups * each)).astype(np.float32)
+    expected = np.empty(images.shape)
+    for image, group in np.ndindex(count, groups):
+        channels = slice(group * each, (group + 1) * each)
+        values = [float(value) for value in images[image, channels].ravel()]
+        mean = math.fsum(values) / len(values)
+        variance = math.fsum((value - mean) ** 2 for value in values) / len(values)
+        expected[image, channels] = (images[image, channels] - mean) / math.sqrt(variance + 1e-5)
+    expected = expected * weight[:, None, None] + bias[:, None, None]
+    # As for the instance norm: the mean's rounding in units of a deviation that may be tiny.
+    deviation = math.sqrt(images.reshape(count, groups, -1).var(axis=2).min() + 1e-5)
+    actual = plain.group_norm(images, weight, bias, groups, 1e-5)
+    assert_close(actual, expected, 1e-5 + 2**-22 / deviation)
+
+
 def test_global_average_pool(rng):
     images = rng.normal(size=(2, 3, 7, 5)).astype(np.float32)
     expected = [[[[math.fsum(channel.ravel()) / 35]] for channel in image] for image in images]
@@ -196,6 +222,12 @@ def network_by_definition(network, tensors, image):
             case InstanceNorm():
                 centred = x - x.mean(axis=(2, 3), keepdims=True)
                 y = centred / np.sqrt((centred**2).mean(axis=(2, 3), keepdims=True) + layer.epsilon)
+            case GroupNorm():
+                groups = x.reshape(1, layer.groups, -1)
+                centred = groups - groups.mean(axis=2, keepdims=True)
+                y = centred / np.sqrt((centred**2).mean(axis=2, keepdims=True) + layer.epsilon)
+                weight, bias = tensors[f"{layer.name}.weight"], tensors[f"{layer.name}.bias"]
+                y = y.reshape(x.shape) * weight[:, None, None] + bias[:, None, None]
             case GlobalAveragePool():
                 y = x.mean(axis=(2, 3), keepdims=True)
         values[layer.name] = activated_by_definition(y, getattr(layer, "activation", "none"))
@@ -213,7 +245,8 @@ def small():
             Add("sum", "stem", "depthwise", activation="relu"),
             InstanceNorm("norm", "sum"),
             Convolution("grouped", "norm", 6, (1, 3), groups=2, activation="relu"),
-            GlobalAveragePool("pool", "grouped"),
+            GroupNorm("group_norm", "grouped", 3),
+            GlobalAveragePool("pool", "group_norm"),
             Dense("hidden", "pool", 8, activation="hard_swish"),
             Dense("head", "hidden", 5),
         ),
