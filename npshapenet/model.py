@@ -160,11 +160,10 @@ class Model:
         """
         checked, is_single = _check_crops(crops)
         outputs = self._outputs(checked, threads)
-        widths = np.array([crop.shape[1] for crop in checked])
-        heights = np.array([crop.shape[0] for crop in checked])
-        sides = np.maximum(widths, heights)
+        sizes = np.array([crop.shape[::-1] for crop in checked]).reshape(-1, 2)
+        sides = sizes.max(axis=1)
         # The square's columns and rows before the crop: as widen_to_square puts them.
-        before = np.stack([sides - widths, sides - heights], axis=-1) // 2
+        before = (sides[:, None] - sizes) // 2
         landmarks = split_outputs(outputs, self.weights.shape_model).landmarks(sides)
         landmarks -= before[:, None]
         return landmarks[0] if is_single else landmarks

@@ -55,8 +55,8 @@ class Parameters:
         The centre of the crop's top-left pixel is (0, 0). ``side_px`` is one number, or one
         for each face of the batch.
         """
-        side = np.asarray(side_px, np.float32)[..., None, None]
-        return (self.network_landmarks() + np.float32(1)) / np.float32(2) * side - np.float32(0.5)
+        half_px = np.asarray(side_px, np.float32) / np.float32(2)
+        return self._placed(half_px, half_px - np.float32(0.5))
 
     def network_landmarks(self) -> Floats:
         """The points (..., L, 2) in the network's coordinates.
@@ -64,12 +64,20 @@ class Parameters:
         ``scale · R · shape + translation`` with ``R = [[cos, −sin], [sin, cos]]`` on (x, y)
         (ShapeNet, arXiv 1902.03459, section 2).
         """
-        shape = self.shape_model.shape(self.scores)
-        x, y = shape[..., 0], shape[..., 1]
-        cosine = (self.scale * np.cos(self.angle_rad))[..., None]
-        sine = (self.scale * np.sin(self.angle_rad))[..., None]
-        turned = np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1)
-        return turned + self.translation[..., None, :]
+        return self._placed(np.float32(1), np.float32(0))
+
+    def _placed(self, unit: Floats | np.float32, origin: Floats | np.float32) -> Floats:
+        """The points with the network's coordinates times ``unit`` (...), plus ``origin`` (...)."""
+        scale = self.scale * unit
+        turn = np.empty((*np.shape(scale), 2, 2), np.float32)  # Rᵀ, for points as rows
+        turn[..., 0, 0] = turn[..., 1, 1] = scale * np.cos(self.angle_rad)
+        turn[..., 0, 1] = scale * np.sin(self.angle_rad)
+        turn[..., 1, 0] = -turn[..., 0, 1]
+        unit, origin = np.asarray(unit)[..., None], np.asarray(origin)[..., None]
+        moved = self.translation * unit + origin
+        placed: Floats = self.shape_model.shape(self.scores) @ turn
+        placed += moved[..., None, :]
+        return placed
 
 
 def split_outputs(outputs: Floats, shape_model: ShapeModel) -> Parameters:
