@@ -31,7 +31,7 @@ from reference.recipe import to_values
 TOLERANCE_PX = {"compact": 0.01, "original": 0.05}
 #: The original takes a thousand times as long.
 CHECKED_IMAGES = {"compact": 8, "original": 1}
-#: The original's instance norm amplifies rounding: float16 moved landmarks by up to 1.8 px.
+#: The original's instance norm amplifies rounding: float16 moved random weights' points by 1.8 px.
 DEFAULT_STORAGE: dict[str, Storage] = {"compact": "float16", "original": "float32"}
 #: Folding is exact but for float64's rounding.
 FOLDING_TOLERANCE = 1e-9
