@@ -47,6 +47,9 @@ FOLDER: Final = Path(__file__).resolve().parents[1] / "tests" / "parity" / "fixt
 LAYERS_FILE: Final = "layers.npz"
 MODELS_FILE: Final = "models.npz"
 
+#: What the metadata call the small network, beside the bundled models' names.
+SMALL: Final = "small network"
+
 SIDE_PX: Final = 17
 RESIZED_SIDES: Final = (17, 33)
 
@@ -107,9 +110,10 @@ def read(path: Path) -> tuple[dict[str, Any], Arrays]:
     meta = json.loads(str(arrays.pop("meta")))
     if meta["version"] != VERSION:
         raise ValueError(f"{path} has version {meta['version']}, not {VERSION}: {advice} anew")
-    expected = _fingerprints()
-    for name, fingerprint in meta["fingerprints"].items():
-        if expected.get(name) != fingerprint:
+    stored, expected = meta["fingerprints"], _fingerprints()
+    models = () if SMALL in stored else bundled_models()
+    for name in (*stored, *models):
+        if expected.get(name) != stored.get(name):
             raise ValueError(f"{path} is stale, as {name} has changed: {advice} anew")
     return meta, arrays
 
@@ -176,7 +180,7 @@ def make_layers() -> Arrays:
     for name, crop in model_crops().items():
         for side in RESIZED_SIDES:
             arrays[f"resized.{side}.{name}"] = _stored(torch_resize(crop, side, side)[0, 0])
-    arrays["meta"] = _meta({"small network": _fingerprints()["small network"]})
+    arrays["meta"] = _meta({SMALL: _fingerprints()[SMALL]})
     return arrays
 
 
@@ -189,7 +193,7 @@ def make_models() -> Arrays:
         arrays[f"{name}.outputs"] = _stored(outputs)
         arrays[f"{name}.landmarks"] = _stored(torch_landmarks(weights.shape_model, outputs))
     fingerprints = _fingerprints()
-    del fingerprints["small network"]
+    del fingerprints[SMALL]
     arrays["meta"] = _meta(fingerprints)
     return arrays
 
@@ -269,8 +273,7 @@ def fingerprint(weights: Weights) -> str:
 def _fingerprints() -> dict[str, str]:
     models = {name: load(name, backend="numpy").weights for name in bundled_models()}
     return {
-        name: fingerprint(weights)
-        for name, weights in {"small network": small_weights(), **models}.items()
+        name: fingerprint(weights) for name, weights in {SMALL: small_weights(), **models}.items()
     }
 
 

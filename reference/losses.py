@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+#: In the network's coordinates: far below any face in a crop around it.
+FACE_SIZE_MIN = 0.02
+
 
 def face_sizes(landmarks: Tensor) -> Tensor:
     """The square root of the area (N) of the landmarks' bounds (N, L, 2).
@@ -26,7 +29,8 @@ def wing_loss(
     bad labels don't rule: Feng et al., Wing Loss, arXiv 1711.06753, equation 5.
     """
     distances = torch.linalg.vector_norm(prediction - truth, dim=-1)
-    distances = distances / face_sizes(truth)[:, None]
+    # Labels whose points lie on one line have no area, and must not end a run.
+    distances = distances / face_sizes(truth).clamp_min(FACE_SIZE_MIN)[:, None]
     logarithmic = width * torch.log1p(distances / curvature)
     shift = width - width * math.log1p(width / curvature)
     return torch.where(distances < width, logarithmic, distances - shift).mean()

@@ -134,6 +134,13 @@ class TestFiles:
         with pytest.raises(ValueError, match=f"{message}.*python -m reference.fixtures"):
             fixtures.read(tmp_path / "a.npz")
 
+    def test_that_lack_a_bundled_model_are_stale(self, tmp_path):
+        meta, arrays = fixtures.read(fixtures.FOLDER / fixtures.MODELS_FILE)
+        arrays["meta"] = np.array(json.dumps({**meta, "fingerprints": {}}))
+        fixtures.write(tmp_path / "a.npz", arrays)
+        with pytest.raises(ValueError, match=f"is stale, as {bundled_models()[0]} has changed"):
+            fixtures.read(tmp_path / "a.npz")
+
     def test_a_model_with_one_weight_changed_is_another(self, weights):
         before = fixtures.fingerprint(weights)
         tensors = {name: tensor.copy() for name, tensor in weights.tensors.items()}

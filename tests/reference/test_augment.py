@@ -294,8 +294,12 @@ class TestBorder:
 
     def test_a_landmark_outside_the_photo_does_not_push_it_outwards(self, ramps):
         outside = dataclasses.replace(ramps, landmarks=ramps.landmarks - torch.tensor([40.0, 0.0]))
-        images, _ = augment(outside, SIDE, Augmentation(border_trim_share=1.0), generator())
-        assert (self.first_rising_column(images) == self.EDGE - MARGIN).all()
+        settings = Augmentation(border_trim_share=1.0, border_fill_share=1.0)
+        images, _ = augment(outside, SIDE, settings, generator())
+        plain, _ = augment(ramps, SIDE, Augmentation(), generator())
+        edge = int(self.EDGE) - MARGIN
+        # All that lies outside the photo is filled, up to its edge.
+        assert (images[..., :edge] != plain[..., :edge]).float().mean() > 0.95
 
     def test_filling_puts_another_picture_outside_and_leaves_the_inside(self, ramps, rng):
         grain = torch.from_numpy(rng.integers(0, 256, ramps.crops.shape, dtype=np.uint8))

@@ -72,6 +72,15 @@ def test_the_gradient_is_finite(distance):
     assert (prediction.grad[0, 0, 0] != 0) == (distance > 0)
 
 
+def test_a_label_without_area_gives_a_finite_loss():
+    on_a_line = TRUTH * torch.tensor([1.0, 0.0])
+    prediction = (on_a_line + 0.1).requires_grad_()
+    loss = wing_loss(prediction, on_a_line)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(prediction.grad).all()
+
+
 def test_the_gradient_leads_downhill_on_both_sides_of_the_width():
     for distance in (0.01, 0.099, 0.101, 2.0):
         prediction = moved(distance).requires_grad_()

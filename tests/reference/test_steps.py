@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,20 @@ def test_a_step_is_the_same_whenever_it_is_asked_for(faces):
 def test_a_step_is_the_same_whatever_the_workers(faces, workers):
     steps = make_steps(faces, augmentation=CHANGED)
     assert_same(loader(steps, 2, 9, workers), [steps[step] for step in range(2, 9)])
+
+
+def test_workers_leave_ctrl_c_to_the_run(faces):
+    """It reaches them too, but the run ends after its step, and may wait for its batch."""
+
+    class Probe(Steps):
+        def __getitem__(self, step):
+            return signal.getsignal(signal.SIGINT) == signal.SIG_IGN, step
+
+    probe = Probe(
+        faces, torch.ones(40), side_px=32, batch_size=8, augmentation=Augmentation(), seed=0
+    )
+    assert list(loader(probe, 0, 2, 1)) == [[True, 0], [True, 1]]
+    assert list(loader(probe, 0, 1, 0)) == [[False, 0]]
 
 
 def test_a_loader_goes_on_in_the_middle(faces):

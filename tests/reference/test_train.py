@@ -154,7 +154,7 @@ def press_ctrl_c():
 
 @pytest.mark.usefixtures("no_pictures")
 class TestResume:
-    @pytest.mark.parametrize("step", [1, 4])
+    @pytest.mark.parametrize("step", [1, 4, 5])
     def test_after_ctrl_c_gives_what_an_uninterrupted_run_gives(
         self, train, tmp_path, monkeypatch, capsys, step
     ):
@@ -186,8 +186,9 @@ class TestResume:
         # Ctrl-C does again what it did before.
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
+    @pytest.mark.parametrize("file", ["best.pt", "last.pt"])
     def test_killed_while_saving_goes_on_from_the_checkpoint_before(
-        self, train, tmp_path, monkeypatch
+        self, train, tmp_path, monkeypatch, file
     ):
         class Killed(BaseException):
             pass
@@ -195,11 +196,13 @@ class TestResume:
         save = command.save
 
         def killed(path, checkpoint):
-            if checkpoint.step == 6 and path.name == "last.pt":
+            if checkpoint.step == 6 and path.name == file:
                 raise Killed
             save(path, checkpoint)
 
         assert train("whole") == 0
+        # The second validation is better than the first: both files are written.
+        assert load(tmp_path / "whole" / "best.pt").step >= 6
         with monkeypatch.context() as patch:
             patch.setattr(command, "save", killed)
             with pytest.raises(Killed):

@@ -254,6 +254,23 @@ def test_a_loss_that_is_no_number_ends_the_run(make_trainer, monkeypatch):
         run(trainer)
 
 
+def test_mixed_precision_trains_and_reconstructs_in_float32(make_trainer, monkeypatch):
+    """As on CUDA, here on the CPU: half a pixel would be lost in bfloat16."""
+    plain, mixed = make_trainer(), make_trainer()
+    monkeypatch.setattr(mixed, "_mixed_precision", lambda: torch.autocast("cpu", torch.bfloat16))
+    seen = []
+    landmarks = mixed.network.landmarks
+    monkeypatch.setattr(
+        mixed.network, "landmarks", lambda outputs: seen.append(outputs) or landmarks(outputs)
+    )
+    run(plain)
+    run(mixed)
+    assert {outputs.dtype for outputs in seen} == {torch.float32}
+    assert {parameter.dtype for parameter in mixed.network.parameters()} == {torch.float32}
+    assert mixed.running_loss == pytest.approx(plain.running_loss, rel=0.02)
+    assert mixed.running_loss != plain.running_loss
+
+
 class TestHeldOut:
     def test_are_unchanged_crops(self, data):
         images, landmarks = held_out_images(data, 32)
