@@ -18,12 +18,13 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, get_args
 
 import numpy as np
 
 from npshapenet import network as layer_graph
 from npshapenet import npz
+from npshapenet.atomic import replace_file
 from npshapenet.markup import IBUG68, LANDMARK_COUNT
 from npshapenet.network import Network, NetworkError
 from npshapenet.shape import ShapeModel
@@ -174,7 +175,7 @@ def write(path: str | os.PathLike[str], weights: Weights) -> None:
             members[name] = tensor.astype(np.float16) if rounded else tensor
         if not np.isfinite(members[name]).all():
             raise WeightsError(f"{os.fspath(path)}: {name} has numbers too large for float16")
-    _write_npz(os.fspath(path), members)
+    replace_file(os.fspath(path), lambda file: _write_members(file, members))
 
 
 def _short(value: object) -> str:
@@ -283,25 +284,14 @@ def _meta_json(weights: Weights) -> bytes:
     return text.encode()
 
 
-def _write_npz(path: str, members: Mapping[str, NDArray[Any]]) -> None:
+def _write_members(file: BinaryIO, members: Mapping[str, NDArray[Any]]) -> None:
     import zipfile
 
-    folder, file_name = os.path.split(path)
-    temporary = os.path.join(folder, f".{file_name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, array in members.items():
-                    # A fixed date, and nothing of this machine: the same weights, the same bytes.
-                    entry = zipfile.ZipInfo(f"{name}.npy")
-                    entry.create_system = 3
-                    little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-                    with archive.open(entry, "w") as member:
-                        np.lib.format.write_array(member, little_endian, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in members.items():
+            # A fixed date, and nothing of this machine: the same weights, the same bytes.
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.create_system = 3
+            little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            with archive.open(entry, "w") as member:
+                np.lib.format.write_array(member, little_endian, allow_pickle=False)

@@ -36,7 +36,7 @@ figures
 exit status
   0 done, 1 a set or a system gave no figure at all, 2 a wrong command line or unusable system
 
-example: python -m reference.evaluate fast run/best.pt --labels common/labels.xml --out /tmp/eval
+example: python -m reference.evaluate fast run/best.pt --labels common/labels.xml --out figures
 """
 _NAMED_FAILURES = 20
 

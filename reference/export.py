@@ -25,11 +25,9 @@ from reference.networks.graph import GraphError, describe
 from reference.networks.original import Norm
 from reference.networks.run_graph import run_graph
 from reference.original_checkpoints import Order, OriginalCheckpoint
+from reference.parity import LANDMARK_TOLERANCE_PX
 from reference.recipe import to_values
 
-#: Parity on random inputs, in the network's coordinates: 0.01 and 0.05 pixel of its crop.
-TOLERANCE_PX = {"compact": 0.01, "original": 0.05}
-#: The original takes a thousand times as long.
 CHECKED_IMAGES = {"compact": 8, "original": 1}
 #: The original's instance norm amplifies rounding: float16 moved random weights' points by 1.8 px.
 DEFAULT_STORAGE: dict[str, Storage] = {"compact": "float16", "original": "float32"}
@@ -150,17 +148,17 @@ def export(weights: Weights, extractor: str, path: Path) -> float:
 
     The file is read back and the NumPy backend's landmarks on random images are held against
     PyTorch's for the stored tensors. The largest difference in pixels of the network's crop is
-    returned; ExportError where it is above TOLERANCE_PX, and nothing is written then.
+    returned; ExportError where it is above its extractor's tolerance, and nothing is written then.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         trial = Path(folder) / path.name
         write(trial, weights)
         stored = read(trial)
         difference_px = largest_difference_px(stored, CHECKED_IMAGES[extractor])
-        if not difference_px <= TOLERANCE_PX[extractor]:
+        if not difference_px <= LANDMARK_TOLERANCE_PX[extractor]:
             raise ExportError(
                 f"{path}: landmarks differ from PyTorch's by {difference_px:.3g} px of the crop; "
-                f"accepted are {TOLERANCE_PX[extractor]} px"
+                f"accepted are {LANDMARK_TOLERANCE_PX[extractor]} px"
             )
         trial.replace(path)
     return difference_px

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from npshapenet.atomic import replace_file
 from npshapenet.cli.errors import FAILED, CommandError, reason
 
 
@@ -17,7 +18,7 @@ def write_file(path: Path, content: bytes) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(content)
         else:
-            _replace(Path(os.path.realpath(path)), content)
+            replace_file(os.path.realpath(path), lambda file: file.write(content))
     except OSError as error:
         raise CommandError(f"{path} can't be written: {reason(error)}", FAILED) from error
 
@@ -28,16 +29,3 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"folder {path} can't be made: {reason(error)}", FAILED) from error
-
-
-def _replace(target: Path, content: bytes) -> None:
-    temporary = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
