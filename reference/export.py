@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -217,7 +217,7 @@ def _provenance(
         **origin,
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "terms": options.terms,
+        "terms": _terms(options.terms, origin.get("data", ())),
     }
     if options.figures is not None:
         try:
@@ -225,6 +225,12 @@ def _provenance(
         except ValueError as error:
             raise ExportError(f"{options.figures}: not JSON: {error}") from None
     return provenance
+
+
+def _terms(stated: str, data: Sequence[Mapping[str, Any]]) -> str:
+    """The terms given, and those of a shape model that was taken from another weights file."""
+    borrowed = [f"{entry['name']}: {entry['terms']}" for entry in data if "terms" in entry]
+    return "; ".join([stated, *borrowed])
 
 
 def _training(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -21,6 +21,7 @@ LAST = "last.pt"
 BEST = "best.pt"
 PREVIEW_COLUMNS = 8
 PREVIEW_SCALE = 2
+MARKED_ROWS_MAX = 20
 
 
 def write_settings(folder: Path, recipe: Recipe, data: Sequence[Mapping[str, object]]) -> None:
@@ -48,30 +49,32 @@ def write_curves(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
     epochs = [row["epoch"] for row in rows]
     figure = matplotlib.figure.Figure(figsize=(9, 4), layout="constrained")
     loss_axes, error_axes = figure.subplots(1, 2)
-    loss_axes.plot(epochs, [row["loss"] for row in rows])
-    loss_axes.set(xlabel="epoch", ylabel="training loss (running mean)", yscale="log")
-    error_axes.plot(epochs, [row["held_out_nme_percent"] for row in rows])
-    error_axes.set(xlabel="epoch", ylabel="NME of held-out faces, %", yscale="log")
+    marker = "." if len(rows) < MARKED_ROWS_MAX else ""
+    loss_axes.plot(epochs, [row["loss"] for row in rows], marker=marker)
+    loss_axes.set(xlabel="epoch", ylabel="training loss (running mean)")
+    error_axes.plot(epochs, [row["held_out_nme_percent"] for row in rows], marker=marker)
+    error_axes.set(xlabel="epoch", ylabel="NME of the validated faces, %")
     for axes in (loss_axes, error_axes):
-        axes.grid(alpha=0.3, which="both")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
     write_atomically(folder / "curves.png", lambda file: figure.savefig(file, dpi=120))
 
 
 def write_modes(folder: Path, model: FittedShapeModel, count: int = 6) -> None:
-    """The first modes of the shape model at ±3 standard deviations as ``modes.png``."""
+    """The first modes at ±3 standard deviations, the mean behind them, as ``modes.png``."""
     count = min(count, len(model.components))
-    deviations = (-3.0, 0.0, 3.0)
+    deviations = (-3.0, 3.0)
     shapes = modes(model, count, deviations)
-    figure = matplotlib.figure.Figure(figsize=(2.2 * count, 6.6), layout="constrained")
-    grid = figure.subplots(len(deviations), count, squeeze=False)
+    figure = matplotlib.figure.Figure(figsize=(2.2 * count, 4.6), layout="constrained")
+    grid = figure.subplots(len(deviations), count, squeeze=False, sharex=True, sharey=True)
     for row, deviation in enumerate(deviations):
         for mode in range(count):
             axes = grid[row, mode]
             axes.plot(*model.mean.T, ".", color="0.8", markersize=3)
             axes.plot(*shapes[mode, row].T, ".", color="tab:blue", markersize=4)
-            axes.set(title=f"mode {mode + 1}: {deviation:+.0f} σ", aspect="equal")
-            axes.invert_yaxis()
+            axes.set(title=f"mode {mode + 1}, {deviation:+.0f} σ".replace("-", "−"), aspect="equal")
             axes.set_axis_off()
+    grid[0, 0].invert_yaxis()
     write_atomically(folder / "modes.png", lambda file: figure.savefig(file, dpi=100))
 
 
@@ -79,8 +82,8 @@ def write_preview(folder: Path, images: Tensor, truth: Tensor, prediction: Tenso
     """Held-out faces with truth (green) and prediction (red) as ``preview.png``."""
     count, _, side_px, _ = images.shape
     cell_px = side_px * PREVIEW_SCALE
-    rows = -(-count // PREVIEW_COLUMNS)
-    sheet = Image.new("RGB", (PREVIEW_COLUMNS * cell_px, rows * cell_px))
+    rows, columns = -(-count // PREVIEW_COLUMNS), min(count, PREVIEW_COLUMNS)
+    sheet = Image.new("RGB", (columns * cell_px, rows * cell_px))
     for index in range(count):
         gray = Image.fromarray((images[index, 0] * 255).round().byte().numpy())
         face = gray.resize((cell_px, cell_px), Image.Resampling.BICUBIC).convert("RGB")

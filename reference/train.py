@@ -12,19 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from reference import run_folder
+from reference.borrowed_shape_model import (
+    BorrowedShapeModel,
+    ShapeModelError,
+    read_shape_model,
+)
 from reference.checkpoint import Checkpoint, CheckpointError, load, save
 from reference.data.augment import network_landmarks
 from reference.data.dataset import Faces, FacesError
 from reference.data.sources import read_weighted
 from reference.recipe import Recipe, RecipeError, read_recipe
-from reference.shape_model import FittedShapeModel, fit_parameters
+from reference.shape_model import FittedShapeModel
 from reference.training import (
     Progress,
     Trainer,
@@ -56,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RecipeError,
         FacesError,
         CheckpointError,
+        ShapeModelError,
         FloatingPointError,
         OSError,
     ) as error:
@@ -119,7 +123,14 @@ def train(options: argparse.Namespace) -> int:
     elif options.epochs is not None:
         recipe = _with_epochs(recipe, options.epochs)
     _check_geometry(files, recipe)
+    borrowed: BorrowedShapeModel | None = None
+    if options.shape_model is not None:
+        borrowed = read_shape_model(options.shape_model, files[0][1].landmarks.shape[1])
+        recipe = _with_components(recipe, len(borrowed.components))
     data = collect(files, recipe.training.held_out)
+    if borrowed is not None:
+        description = (*data.description, borrowed.described())
+        data = dataclasses.replace(data, description=description)
     device = _device(options.device)
     _use_cores(device, options.workers)
     resume = _checkpoint_to_resume(options, recipe, data)
@@ -127,7 +138,7 @@ def train(options: argparse.Namespace) -> int:
     if resume is not None:
         shape_model = resume.shape_model
     else:
-        fitted = _shape_model(options.shape_model, data, recipe)
+        fitted = _shape_model(borrowed, data, recipe)
         shape_model = shape_model_tensors(fitted)
     trainer = Trainer(
         recipe,
@@ -143,6 +154,13 @@ def train(options: argparse.Namespace) -> int:
         run_folder.write_modes(options.out, fitted)
     run_folder.write_settings(options.out, recipe, data.description)
     goal = OVERFIT_GOAL_PERCENT if options.overfit is not None else None
+    if trainer.step >= trainer.step_count or (goal and trainer.best_percent < goal):
+        print(f"{options.out}: trained to the end already, to {trainer.best_percent:.3f} % NME")
+        return 0
+    print(
+        f"{int((data.weights > 0).sum())} faces to train on, {len(data.held_out.crops)} held out, "
+        f"{len(trainer.shape_model['components'])} components"
+    )
     return _run(trainer, options.out, goal)
 
 
@@ -171,8 +189,11 @@ def _run(trainer: Trainer, folder: Path, goal_percent: float | None) -> int:
             _keep(trainer, folder, progress.held_out_percent)
             run_folder.write_preview(folder, images, truth, trainer.predict(images))
             saved_at = time.monotonic()
-            bar.write(f"epoch {progress.epoch:.0f}: held-out NME {progress.held_out_percent:.3f} %")
+            faces = "held-out" if goal_percent is None else "the faces'"
+            bar.write(f"epoch {progress.epoch:.0f}: {faces} NME {progress.held_out_percent:.3f} %")
             is_fitted = goal_percent is not None and progress.held_out_percent < goal_percent
+            if is_fitted:
+                bar.write(f"fitted to under {goal_percent} %: done before the last step")
             return is_fitted or is_interrupted()
 
         trainer.run(report)
@@ -272,6 +293,19 @@ def _first(faces: Faces, count: int) -> Faces:
     )
 
 
+def _with_components(recipe: Recipe, count: int) -> Recipe:
+    settings = dataclasses.replace(recipe.shape_model, components=count, variance_kept=None)
+    return dataclasses.replace(recipe, shape_model=settings)
+
+
+def _shape_model(
+    borrowed: BorrowedShapeModel | None, data: TrainingData, recipe: Recipe
+) -> FittedShapeModel:
+    if borrowed is None:
+        return fit_shape_model(data, recipe.shape_model, recipe.network.side_px)
+    return borrowed.fitted(network_landmarks(data.faces, recipe.network.side_px).numpy())
+
+
 def _with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, epochs=epochs))
 
@@ -300,30 +334,6 @@ def _checkpoint_to_resume(
 
 def _listed(data: Sequence[Mapping[str, object]]) -> str:
     return ", ".join(f"{item['name']} ({item['faces']} faces):{item['weight']}" for item in data)
-
-
-def _shape_model(path: Path | None, data: TrainingData, recipe: Recipe) -> FittedShapeModel:
-    """The shape model of a weights file, or one fitted to the data."""
-    if path is None:
-        return fit_shape_model(data, recipe.shape_model, recipe.network.side_px)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            mean = file["shape.mean"].astype(np.float64)
-            components = file["shape.components"].astype(np.float64)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise UsageError(f"{path}: no weights file with a shape model: {error}") from None
-    shape = data.faces.landmarks.shape[1:]
-    if mean.shape != shape or components.shape[1:] != shape or not len(components):
-        raise UsageError(f"{path}: its shape model is not one of {shape[0]} points")
-    landmarks = network_landmarks(data.faces, recipe.network.side_px)
-    parameters = fit_parameters(mean, components, landmarks.numpy())
-    # Few faces tell nothing of the spread: scores have unit variance by their making, and a
-    # transform varies by about a tenth.
-    spread = np.full(parameters.shape[1], 0.1)
-    spread[: len(components)] = 1.0
-    offsets = parameters.mean(axis=0)
-    offsets[: len(components)] = 0.0
-    return FittedShapeModel(mean, components, 1.0, offsets, spread)
 
 
 if __name__ == "__main__":

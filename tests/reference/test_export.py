@@ -132,6 +132,15 @@ def test_only_weights_are_rounded(exported, checkpoint):
     np.testing.assert_array_equal(weights.tensors["dense.bias"], offsets)
 
 
+def test_a_borrowed_shape_model_keeps_its_terms():
+    data = [
+        {"name": "made", "faces": 30, "weight": 1.0},
+        {"name": "shape model of fast.npz", "faces": 0, "weight": 0.0, "terms": "research only"},
+    ]
+    assert command._terms("mine", data) == "mine; shape model of fast.npz: research only"
+    assert command._terms("mine", data[:1]) == "mine"
+
+
 def test_the_metadata_tell_where_the_weights_are_from(export, tmp_path, checkpoint):
     figures = tmp_path / "metrics.json"
     figures.write_text(json.dumps({"common": {"nme": 4.5}}))
