@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, SupportsFloat, cast
 
 import numpy as np
 
@@ -36,7 +36,8 @@ _WHITE_16_BIT: Final = 65535
 _ALPHA_MODES: Final = frozenset({"LA", "PA", "RGBA", "RGBa"})
 _COLOUR_MODES: Final = frozenset({"P", "CMYK", "YCbCr", "HSV", "RGBX"})
 _ACCEPTED: Final = (
-    "accepted: a 2-D array, at least 16×16, of uint8, of integers in 0–255, or of floats in 0–1"
+    "accepted: a 2-D array, at least 16×16, of uint8, of integers in 0–255, or of floats in 0–1; "
+    "for several crops a list of these, or an array (N, H, W)"
 )
 
 
@@ -54,6 +55,9 @@ class Box:
     bottom: float
 
     def __post_init__(self) -> None:
+        for edge in self.edges:
+            if not isinstance(edge, SupportsFloat):
+                raise TypeError(f"the edges of a box are numbers; got {str(self.edges)[:80]}")
         if not all(math.isfinite(edge) for edge in self.edges):
             raise ValueError(f"{self} is not finite")
         if not (self.left < self.right and self.top < self.bottom):
@@ -83,9 +87,15 @@ class Box:
     def from_dlib(cls, rectangle: Any) -> Box:
         """The box of dlib's ``rectangle``, ``drectangle`` or ``mmod_rectangle``.
 
-        dlib's right and bottom are inclusive, so its width is right − left + 1.
+        dlib's right and bottom are inclusive, so its width is right − left + 1. TypeError for
+        anything else.
         """
         rectangle = getattr(rectangle, "rect", rectangle)
+        if not hasattr(rectangle, "left"):
+            raise TypeError(
+                f"from_dlib takes a rectangle of dlib's, not {_kind(rectangle)}; "
+                "Box(left, top, right, bottom) and Box.from_ltwh take numbers"
+            )
         return cls.from_ltwh(
             rectangle.left(), rectangle.top(), rectangle.width(), rectangle.height()
         )
@@ -325,8 +335,8 @@ def _checked_photo(photo: object) -> NDArray[Any]:
     if array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8:
         return array
     raise ValueError(
-        f"a photo is gray (H, W), or uint8 (H, W, 3) in the order red, green, blue; "
-        f"got {_describe(array)}"
+        f"a photo is gray (H, W), or uint8 (H, W, 3) in the order red, green, blue "
+        f"(of red, green, blue, alpha: array[..., :3]); got {_describe(array)}"
     )
 
 

@@ -139,8 +139,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _box(edges: Sequence[float]) -> Box:
+    left, top, right, bottom = edges
+    if left >= right or top >= bottom:
+        raise CommandError(
+            f"--box {left:g} {top:g} {right:g} {bottom:g} has no extent: it takes left, top, right "
+            "and bottom, not width and height",
+            USAGE,
+        )
     try:
-        return Box(*edges)
+        return Box(left, top, right, bottom)
     except ValueError as error:
         raise CommandError(reason(error), USAGE) from error
 
