@@ -44,7 +44,7 @@ def test_python() -> None:
 
 @pytest.mark.usefixtures("in_checkout")
 def test_commands_on_the_demo_photo() -> None:
-    lines = [words for words in commands("npshapenet ") if "./demo-weights.npz" not in words]
+    lines = [words for words in commands("npshapenet ") if "demo-weights.npz" not in words]
     assert len(lines) >= 3
     for words in lines:
         assert main(words[1:]) == 0, words
