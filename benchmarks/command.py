@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from benchmarks.batches import measure_batches
 from benchmarks.chart import draw_chart
 from benchmarks.comparison import compare
 from benchmarks.layers import profile
@@ -18,17 +20,19 @@ from benchmarks.peak import make_peak
 from benchmarks.report import (
     describe_model,
     facts,
+    report_batches,
     report_comparison,
     report_profile,
     report_start_ups,
     without_folder,
 )
-from benchmarks.start_up import StartUpError, measure_start_ups
+from benchmarks.start_up import CARRIED, StartUpError, copy_with_libraries, measure_start_ups
 from benchmarks.systems import NUMBA, Choice, open_systems
 from benchmarks.workload import Workload, make_workload
 from npshapenet import jit, load
 from npshapenet.cli.errors import CommandError
 from npshapenet.cli.files import write_file
+from npshapenet.jit.build import BuildError
 from npshapenet.model import DEFAULT_MODEL, Model
 
 _DESCRIPTION = """\
@@ -107,10 +111,13 @@ def _run(asked: argparse.Namespace, work: Workload) -> None:
         peak = None if NUMBA in left_out else make_peak()
         comparison = compare(systems, peak, asked.rounds)
         parts.append(report_comparison(comparison, differences, left_out, work, asked.rounds))
+        if NUMBA not in left_out:
+            _say("timing a batch on one core and on two…")
+            batches = report_batches(measure_batches(work, asked.rounds))
+            parts.append(batches or facts({"left out, a batch on two cores": "there is one core"}))
         if asked.start_ups:
-            _say(f"starting each system {asked.start_ups} times…")
             names = {system.name for system in systems}
-            parts.append(report_start_ups(measure_start_ups(work, names, asked.start_ups)))
+            parts.append(_start_ups(work, names, asked.start_ups))
     machine = describe_machine()
     machine |= {
         "model": describe_model(work),
@@ -125,6 +132,20 @@ def _run(asked: argparse.Namespace, work: Workload) -> None:
         write_file(asked.markdown, report.encode())
     if asked.chart and comparison:
         write_file(asked.chart, draw_chart(comparison, describe_model(work), cpu_name()))
+
+
+def _start_ups(work: Workload, names: Collection[str], repetitions: int) -> str:
+    notes, package = {}, None
+    with tempfile.TemporaryDirectory() as folder:
+        if NUMBA in names:
+            _say("compiling the libraries that a wheel carries…")
+            try:
+                package = copy_with_libraries(Path(folder))
+            except BuildError as error:
+                notes[f"left out, {CARRIED}"] = str(error).splitlines()[0]
+        _say(f"starting each system {repetitions} times…")
+        report = report_start_ups(measure_start_ups(work, names, repetitions, package))
+    return "\n\n".join([report, facts(notes)]) if notes else report
 
 
 def _profile(asked: argparse.Namespace, work: Workload) -> str:

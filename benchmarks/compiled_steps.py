@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from npshapenet.jit import cpu, objects
+from npshapenet.jit import objects
 from npshapenet.jit import steps as s
 from npshapenet.jit.plan import make_plan
 from npshapenet.network import INPUT, Layer, Network
@@ -24,7 +24,7 @@ LOAD: Final = "load"
 STORE: Final = "store"
 
 #: What the engine wants to know of a crop that it has to resize: here there is none.
-_NO_CROP: Final = (0, 0, 0, None)
+_NO_CROP: Final = (None, None)  # as for images that are prepared already
 
 
 class CompiledSteps:
@@ -36,7 +36,7 @@ class CompiledSteps:
 
     def __init__(self, network: Network, tensors: Mapping[str, Floats], image: Floats) -> None:
         """``image`` (C, H, W), as the network reads it."""
-        self._plan = make_plan(network, tensors, cpu.target().registers)
+        self._plan = make_plan(network, tensors, objects.registers())
         self._engine = objects.library()
         self._arena = self._plan.new_arena()
         self._image = np.ascontiguousarray(image, np.float32)

@@ -6,11 +6,14 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from benchmarks.batches import FACES
 from benchmarks.comparison import Comparison
 from benchmarks.layers import Profile
 from benchmarks.start_up import StartUp
 from benchmarks.systems import NUMBA, NUMPY, PREDICT
-from benchmarks.timing import Ratio
+from benchmarks.timing import Ratio, Seconds, ratio
 from benchmarks.workload import CROP_SIDE_PX, Workload
 
 #: Whose time is divided by each system's, where they are measured.
@@ -124,9 +127,27 @@ def report_start_ups(measured: Mapping[str, Sequence[StartUp]]) -> str:
         f"A new process each, medians of {repetitions}, interleaved, files in the system's cache. "
         f"Ours predict from a gray crop, everything included; the others are imported, load the "
         f"network and run it on an image that is prepared already. Cold: with an empty folder for "
-        f"compiled code. Memory: of the process when it has predicted once."
+        f"compiled code; a carried library is used with an empty one too. Memory: of the process "
+        f"when it has predicted once."
     )
     return "\n\n".join([table(header, rows), meaning])
+
+
+def report_batches(measured: Mapping[int, Seconds]) -> str:
+    """Faces a second by the number of processors; "" where nothing was measured."""
+    rows = []
+    for count, seconds in measured.items():
+        faces = FACES / seconds
+        low, median, high = np.percentile(faces, [10, 50, 90])
+        cores = f"{count} core" + ("s" if count > 1 else "")
+        gain = _ratio(ratio(measured[min(measured)], seconds))
+        rows.append([cores, f"{median:.0f}", f"{low:.0f}–{high:.0f}", f"{faces.max():.0f}", gain])
+    header = [f"a batch of {FACES} faces", "faces/s", "p10–p90", "best", "times 1 core"]
+    meaning = (
+        "predict of a list of crops, a thread for each core; medians of interleaved rounds. "
+        "Times 1 core: the median of the rounds' ratios, in brackets that of the best times."
+    )
+    return "\n\n".join([table(header, rows), meaning]) if rows else ""
 
 
 def report_profile(profile: Profile) -> str:

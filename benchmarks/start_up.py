@@ -1,14 +1,16 @@
 """From the start of a process to its first landmarks, and the memory that it then holds.
 
 Every measurement is a process of its own; the systems take turns. The Numba backend is measured
-twice: cold, with an empty folder for its compiled code, and warm, with what an earlier process
-kept. The other files are in the system's caches: each system ran once before.
+cold, with an empty folder for its compiled code; warm, with what an earlier process kept; and as
+a wheel installs it that carries compiled libraries. The other files are in the system's caches:
+each system ran once before.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,12 +26,16 @@ import numpy as np
 from benchmarks import systems
 from benchmarks.parity import check_found
 from benchmarks.workload import Workload
+from npshapenet import jit
+from npshapenet.jit.build import build
 from npshapenet.network import to_json
 
 COLD: Final = f"{systems.NUMBA}, cold"
 WARM: Final = f"{systems.NUMBA}, warm"
+CARRIED: Final = f"{systems.NUMBA}, carried library"
 
 _SCRIPT: Final = Path(__file__).with_name("first_landmarks.py")
+_CROP: Final = "crop.npy"
 _CACHE_VARIABLE: Final = "NPSHAPENET_CACHE_DIR"
 
 
@@ -49,28 +55,47 @@ class StartUp:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """What is started: arguments of first_landmarks.py; whether its cache folder is empty."""
+    """What is started: arguments of first_landmarks.py; where its packages lie."""
 
     name: str
     arguments: tuple[str, ...]
     finds_landmarks: bool
-    is_cold: bool = False
+    has_empty_cache: bool = False
+    packages: Path | None = None  # a folder to be searched before all others
+
+
+def copy_with_libraries(folder: Path) -> Path:
+    """A copy of the package in ``folder``, with the libraries of a wheel: BuildError if it can't.
+
+    The folder, as a path to be searched for packages.
+    """
+    source, copy = Path(jit.__file__).parent.parent, folder / "npshapenet"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("*.so"))
+    build(copy / "jit" / "libraries")
+    return folder
 
 
 def measure_start_ups(
-    work: Workload, available: Collection[str], repetitions: int
+    work: Workload,
+    available: Collection[str],
+    repetitions: int,
+    with_libraries: Path | None = None,
 ) -> dict[str, list[StartUp]]:
     """The start-ups of the systems that are ``available``, by name, in the order of repetition.
 
+    ``with_libraries`` is what ``copy_with_libraries`` made, to be measured too.
     ParityError if one finds other landmarks than the NumPy backend; StartUpError if one fails.
     """
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         candidates = list(_candidates(work, available, folder))
+        if with_libraries and systems.NUMBA in available:
+            arguments = "numba", work.model_name, str(folder / _CROP)
+            candidates.append(_Candidate(CARRIED, arguments, True, True, with_libraries))
         measured: dict[str, list[StartUp]] = {candidate.name: [] for candidate in candidates}
         for number in range(repetitions + 1):
             for candidate in candidates:
-                if candidate.is_cold and number == 0:
+                if candidate.name == COLD and number == 0:  # its files are those of the warm one
                     continue
                 with _cache(folder, candidate) as cache:
                     start_up = _start(candidate, cache, work)
@@ -81,8 +106,8 @@ def measure_start_ups(
 
 @contextmanager
 def _cache(folder: Path, candidate: _Candidate) -> Iterator[Path]:
-    """The folder for compiled code: an empty one, or that of all warm start-ups."""
-    if candidate.is_cold:
+    """The folder for compiled code: an empty one, or one that the others share."""
+    if candidate.has_empty_cache:
         with tempfile.TemporaryDirectory(dir=folder) as empty:
             yield Path(empty)
     else:
@@ -91,7 +116,7 @@ def _cache(folder: Path, candidate: _Candidate) -> Iterator[Path]:
 
 def _candidates(work: Workload, available: Collection[str], folder: Path) -> Iterator[_Candidate]:
     """Write the files that the processes read, and say how each is started."""
-    crop, image = folder / "crop.npy", folder / "image.npy"
+    crop, image = folder / _CROP, folder / "image.npy"
     np.save(crop, work.crop.gray)
     np.save(image, work.image)
     model = work.model_name
@@ -99,7 +124,7 @@ def _candidates(work: Workload, available: Collection[str], folder: Path) -> Ite
         yield _Candidate(systems.NUMPY, ("numpy", model, str(crop)), True)
     if systems.NUMBA in available:
         yield _Candidate(WARM, ("numba", model, str(crop)), True)
-        yield _Candidate(COLD, ("numba", model, str(crop)), True, is_cold=True)
+        yield _Candidate(COLD, ("numba", model, str(crop)), True, has_empty_cache=True)
     if systems.ONNX_RUNTIME in available:
         from benchmarks.onnx_graph import make_onnx_model
 
@@ -121,6 +146,10 @@ def _start(candidate: _Candidate, cache: Path, work: Workload) -> StartUp:
     # -P: the script's folder isn't searched, so npshapenet is the one that is installed.
     command = [sys.executable, "-P", str(_SCRIPT), *candidate.arguments]
     environment = {**os.environ, _CACHE_VARIABLE: str(cache)}
+    if candidate.packages:
+        others = os.environ.get("PYTHONPATH")
+        path = [str(candidate.packages), *([others] if others else [])]
+        environment["PYTHONPATH"] = os.pathsep.join(path)
     with tempfile.TemporaryFile("w+") as complaints:
         start = time.perf_counter()
         with subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import re
 import threading
@@ -67,8 +68,8 @@ class Model:
     """Landmarks from gray face crops. Threads may share it.
 
     ``backend`` is "numba" (compiled), "numpy", or None: what the environment variable
-    NPSHAPENET_BACKEND says, else numba where it can be imported, else NumPy. Nothing is compiled
-    before the first crop, or ``warmup``.
+    NPSHAPENET_BACKEND says, else numba where it can be imported or the package carries what it
+    would compile, else NumPy. Nothing is compiled before the first crop, or ``warmup``.
     """
 
     def __init__(self, weights: Weights, backend: BackendName | None = None) -> None:
@@ -160,12 +161,14 @@ class Model:
         """
         checked, is_single = _check_crops(crops)
         outputs = self._outputs(checked, threads)
-        sizes = np.array([crop.shape[::-1] for crop in checked]).reshape(-1, 2)
-        sides = sizes.max(axis=1)
-        # The square's columns and rows before the crop: as widen_to_square puts them.
-        before = (sides[:, None] - sizes) // 2
+        sides = np.array([max(crop.shape) for crop in checked], np.float32)
         landmarks = split_outputs(outputs, self.weights.shape_model).landmarks(sides)
-        landmarks -= before[:, None]
+        for points, crop in zip(landmarks, checked, strict=True):
+            height, width = crop.shape
+            if height != width:
+                side = max(height, width)
+                # The square's columns and rows before the crop: as widen_to_square puts them.
+                points -= np.array([(side - width) // 2, (side - height) // 2], np.float32)
         return landmarks[0] if is_single else landmarks
 
     def parameters(self, crops: Crops, threads: int | None = None) -> Parameters:
@@ -188,12 +191,12 @@ class Model:
         from concurrent.futures import ThreadPoolExecutor
 
         edges = [len(crops) * part // count for part in range(count + 1)]
-        with ThreadPoolExecutor(count) as pool:
-            parts = pool.map(
-                lambda part: self._backend.outputs(crops[edges[part] : edges[part + 1]]),
-                range(count),
-            )
-            return np.concatenate(list(parts))
+        parts = [crops[first:end] for first, end in itertools.pairwise(edges)]
+        # This thread takes a part too: it has an arena already, and would only wait.
+        with ThreadPoolExecutor(count - 1) as pool:
+            others = [pool.submit(self._backend.outputs, part) for part in parts[1:]]
+            first_outputs = self._backend.outputs(parts[0])
+            return np.concatenate([first_outputs, *(other.result() for other in others)])
 
 
 def load(
@@ -280,6 +283,10 @@ def _asked_for(argument: BackendName | None) -> BackendName | None:
 
 def _best_backend() -> BackendName:
     if all(importlib.util.find_spec(package) for package in ("numba", "llvmlite")):
+        return "numba"
+    from npshapenet import jit
+
+    if jit.is_carried():
         return "numba"
     _warn_of_numpy("Numba isn't installed")
     return "numpy"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float32]
+
+_I: Final = np.complex64(1j)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,20 +66,19 @@ class Parameters:
         ``scale · R · shape + translation`` with ``R = [[cos, −sin], [sin, cos]]`` on (x, y)
         (ShapeNet, arXiv 1902.03459, section 2).
         """
-        return self._placed(np.float32(1), np.float32(0))
+        return self._placed(np.ones((), np.float32), np.zeros((), np.float32))
 
-    def _placed(self, unit: Floats | np.float32, origin: Floats | np.float32) -> Floats:
+    def _placed(self, unit: Floats, origin: Floats) -> Floats:
         """The points with the network's coordinates times ``unit`` (...), plus ``origin`` (...)."""
-        scale = self.scale * unit
-        turn = np.empty((*np.shape(scale), 2, 2), np.float32)  # Rᵀ, for points as rows
-        turn[..., 0, 0] = turn[..., 1, 1] = scale * np.cos(self.angle_rad)
-        turn[..., 0, 1] = scale * np.sin(self.angle_rad)
-        turn[..., 1, 0] = -turn[..., 0, 1]
-        unit, origin = np.asarray(unit)[..., None], np.asarray(origin)[..., None]
-        moved = self.translation * unit + origin
-        placed: Floats = self.shape_model.shape(self.scores) @ turn
-        placed += moved[..., None, :]
-        return placed
+        # A point is the complex number x + iy: to turn it is to multiply by cos + i sin.
+        turn = self.scale * unit * np.exp(_I * self.angle_rad)
+        moved = self.translation * unit[..., None] + origin[..., None]
+        points = self.shape_model.shape(self.scores)
+        complex_points = points.view(turn.dtype)  # (..., L, 1)
+        complex_moved = moved.view(turn.dtype)[..., None, :]
+        placed = complex_points * turn[..., None, None] + complex_moved
+        landmarks: Floats = placed.view(points.dtype)
+        return landmarks
 
 
 def split_outputs(outputs: Floats, shape_model: ShapeModel) -> Parameters:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-CHANNEL_MULTIPLE = 16  # the longest vector register; shorter ones divide it
+CHANNEL_MULTIPLE = 16  # floats in the longest vector register (AVX-512); shorter ones divide it
 _ALIGNMENT = 16  # floats: 64 bytes, a cache line
 
 
@@ -28,25 +28,25 @@ def rounded_up(count: int, multiple: int) -> int:
 class Image:
     """One layer's output (C, H, W) in the arena, as [row, column, channel].
 
-    ``pixel`` floats from one pixel to the next, C of them used and the others 0. The border is
-    ``border[0]`` rows of zeros above and below, and ``border[1]`` columns; those right of a
-    row are also those left of the next.
+    ``pixel_pitch`` floats from one pixel to the next, C of them used and the others 0. The
+    border is ``border[0]`` rows of zeros above and below, and ``border[1]`` columns; those right
+    of a row are also those left of the next.
     """
 
     shape: Shape
-    pixel: int
+    pixel_pitch: int
     border: tuple[int, int] = (0, 0)
     offset: int = -1  # of the first float, border included; set by ``place``
 
     @property
-    def row(self) -> int:
+    def row_pitch(self) -> int:
         """Floats from one row to the next."""
-        return (self.shape[2] + self.border[1]) * self.pixel
+        return (self.shape[2] + self.border[1]) * self.pixel_pitch
 
     @property
     def first_gap(self) -> int:
         """Floats of border before the first pixel."""
-        return self.border[0] * self.row + self.border[1] * self.pixel
+        return self.border[0] * self.row_pitch + self.border[1] * self.pixel_pitch
 
     @property
     def origin(self) -> int:
@@ -56,17 +56,18 @@ class Image:
     @property
     def size(self) -> int:
         """All floats, border included."""
-        return self.first_gap + (self.shape[1] + self.border[0]) * self.row
+        return self.first_gap + (self.shape[1] + self.border[0]) * self.row_pitch
 
     def view(self, arena: NDArray[np.float32]) -> NDArray[np.float32]:
         """The image as (C, H, W), in the arena's memory."""
-        strides = (4, 4 * self.row, 4 * self.pixel)
+        strides = (4, 4 * self.row_pitch, 4 * self.pixel_pitch)
         return np.lib.stride_tricks.as_strided(arena[self.origin :], self.shape, strides)
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """An image, the step that writes it and the last one that reads it."""
+    """An image, the operation that writes it and the last one that reads it, by their numbers in
+    running order."""
 
     image: Image
     first: int

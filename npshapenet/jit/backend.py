@@ -1,4 +1,4 @@
-"""CompiledBackend: hands the plan's memory to the compiled engine, one arena for each thread."""
+"""CompiledBackend: hands the plan's memory to the compiled engine, one arena a call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from npshapenet.jit import cpu, objects
+from npshapenet.jit import objects
 from npshapenet.jit import steps as s
 from npshapenet.jit.arena import CHANNEL_MULTIPLE, Image
 from npshapenet.jit.plan import Plan, aligned_zeros, make_plan, resize_step
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
     Gray = NDArray[np.uint8] | NDArray[np.float32]
+
+# Inside a call threads don't wait for each other, as they do for Python between two; but a call
+# can't be interrupted.
+_CROPS_PER_CALL = 16
 
 
 class Normalisation(Protocol):
@@ -40,8 +44,14 @@ def _address(array: NDArray[Any]) -> int:
 
 
 def origin() -> str:
-    """Where the compiled code came from: "compiled now", "kept in <folder>" or why it is not."""
+    """Where the compiled code came from: "carried with the package (<level>)", "compiled now",
+    "kept in <folder>" or why it is not."""
     return objects.library().origin
+
+
+def is_carried() -> bool:
+    """Whether the package carries the compiled code for this CPU: then numba isn't needed."""
+    return objects.is_carried()
 
 
 def resize(gray: Gray, height: int, width: int) -> Floats:
@@ -52,7 +62,7 @@ def resize(gray: Gray, height: int, width: int) -> Floats:
 
 def _resized(gray: Gray, height: int, width: int, *, widen: bool) -> Floats:
     """``gray`` in [0, 1], bytes made so, as float32 (height, width)."""
-    row = max(width, cpu.target().registers.floats)
+    row = max(width, objects.registers().floats)
     out = np.empty((height, row), np.float32)
     image = Image((1, height, width), 1, offset=0)
     step = resize_step(image, widen=widen, weights=0)
@@ -61,9 +71,17 @@ def _resized(gray: Gray, height: int, width: int, *, widen: bool) -> Floats:
     scratch = _scratch.address(gray.shape, height)
     objects.library().run(
         step.ctypes.data, 1, weights.ctypes.data, out.ctypes.data,
-        gray.ctypes.data, 1, 0, None, 0, gray.dtype != np.uint8, *gray.shape, scratch,
+        None, 1, 0, None, 0, _crop_table([gray]), scratch,
     )  # fmt: skip
     return np.ascontiguousarray(out[:, :width])
+
+
+def _crop_table(crops: Sequence[Gray]) -> ctypes.Array[ctypes.c_int64]:
+    """Where the engine finds gray crops: see steps.py."""
+    numbers: list[int] = []
+    for crop in crops:
+        numbers += _address(crop), crop.dtype != np.uint8, *crop.shape
+    return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
 class _Scratch(threading.local):
@@ -98,7 +116,9 @@ class CompiledBackend:
         self._tensors = {key: np.asarray(value, np.float32) for key, value in tensors.items()}
         self._normalisation = normalisation
         self._plan = self._make_plan()
-        self._thread = threading.local()
+        # As many as there were calls at the same time: the threads of a batch come and go, and the
+        # memory of a new arena has to be found by the system first.
+        self._free_arenas: list[tuple[int, Floats]] = []
         # Addresses and sizes, taken once: asking an array for its address takes a microsecond.
         self._steps, self._weights = self._plan.steps.ctypes.data, self._plan.weights.ctypes.data
         self._step_count, self._output_count = len(self._plan.steps), self._plan.output_count
@@ -113,21 +133,20 @@ class CompiledBackend:
         return make_plan(
             self._network,
             self._tensors,
-            cpu.target().registers,
+            objects.registers(),
             scale=self._normalisation.scale,
             offset=self._normalisation.offset,
             fuse=fuse,
             share=share,
         )
 
-    def _arena(self) -> int:
-        """The address of this thread's arena."""
+    def _take_arena(self) -> tuple[int, Floats]:
+        """An arena that no other call uses, its address first; to be put back."""
         try:
-            return self._thread.address  # type: ignore[no-any-return]
-        except AttributeError:
-            self._thread.arena = self._plan.new_arena()
-            self._thread.address = self._thread.arena.ctypes.data
-            return self._thread.address  # type: ignore[no-any-return]
+            return self._free_arenas.pop()
+        except IndexError:
+            arena = self._plan.new_arena()
+            return arena.ctypes.data, arena
 
     def warmup(self) -> None:
         """Load or compile the engine, so that the next call is fast."""
@@ -141,11 +160,13 @@ class CompiledBackend:
             expected = ", ".join(map(str, self._input_shape))
             raise ValueError(f"images must be (N, {expected}), not {images.shape}")
         outputs = np.empty((count, self._output_count), np.float32)
+        arena = self._take_arena()
         objects.library().run(
-            self._steps, self._step_count, self._weights, self._arena(),
+            self._steps, self._step_count, self._weights, arena[0],
             _address(images), count, self._input_size,
-            _address(outputs), self._output_count, 0, 0, 0, None,
+            _address(outputs), self._output_count, None, None,
         )  # fmt: skip
+        self._free_arenas.append(arena)
         return outputs
 
     def outputs(self, crops: Sequence[Gray]) -> Floats:
@@ -158,15 +179,19 @@ class CompiledBackend:
             for image, crop in zip(images, crops, strict=True):
                 image[0] = self._network_input(crop)
             return self.run(images)
-        run, arena, step_count = objects.library().run, self._arena(), self._step_count
+        run, arena, step_count = objects.library().run, self._take_arena(), self._step_count
         outputs = np.empty((len(crops), self._output_count), np.float32)
         out, out_size = _address(outputs), outputs.strides[0]
-        for number, crop in enumerate(crops):
+        for first in range(0, len(crops), _CROPS_PER_CALL):
+            some = crops[first : first + _CROPS_PER_CALL]
+            for crop in some:
+                scratch = _scratch.address(crop.shape, height)
             run(
-                self._crop_steps, step_count, self._weights, arena,
-                _address(crop), 1, 0, out + number * out_size, 0,
-                crop.dtype != np.uint8, *crop.shape, _scratch.address(crop.shape, height),
+                self._crop_steps, step_count, self._weights, arena[0],
+                None, len(some), 0, out + first * out_size, self._output_count,
+                _crop_table(some), scratch,
             )  # fmt: skip
+        self._free_arenas.append(arena)
         return outputs
 
     def _network_input(self, crop: Gray) -> Floats:
@@ -190,7 +215,7 @@ class CompiledBackend:
             objects.library().run(
                 plan.steps.ctypes.data, len(plan.steps), plan.weights.ctypes.data,
                 arena.ctypes.data, image.ctypes.data, 1, image.size,
-                out.ctypes.data, out.size, 0, 0, 0, None,
+                out.ctypes.data, out.size, None, None,
             )  # fmt: skip
             for name, place in plan.images.items():
                 found[name] = place.view(arena).copy()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
+from numba.core import config
+from numba.core.compiler_lock import global_compiler_lock
 
 from npshapenet.jit import cpu, engine, microkernel
 
@@ -22,6 +25,7 @@ def compile_engine(target: cpu.Target, relocation: str = "default") -> bytes:
         cpu=target.cpu, features=target.features, opt=3, reloc=relocation, codemodel="jitdefault"
     )
     module = _numba_module()
+    _optimise(module, machine, level=3)
     module.link_in(tiles_module(machine))
     module.verify()
     return bytes(machine.emit_object(module))
@@ -34,21 +38,43 @@ def _numba_module() -> llvm.ModuleRef:
     nowhere = ctypes.cast(ctypes.CFUNCTYPE(None)(lambda: None), ctypes.c_void_p).value
     for symbol in microkernel.symbols():
         llvm.add_symbol(symbol, nowhere)
-    engine.run.compile(engine.RUN_ARGUMENTS)
+    with _not_optimising():
+        engine.run.compile(engine.RUN_ARGUMENTS)
     compiled = engine.run.overloads[engine.RUN_ARGUMENTS]
     module = llvm.parse_assembly(compiled.library.get_llvm_str())
     wrapper = _c_wrapper(RUN, compiled.fndesc.llvm_func_name, engine.RUN_ARGUMENTS)
     module.link_in(llvm.parse_assembly(str(wrapper)))
+    for function in module.functions:
+        if not function.is_declaration and function.name != RUN:
+            function.linkage = "internal"  # nobody else calls it
     return module
+
+
+@contextmanager
+def _not_optimising() -> Iterator[None]:
+    """Numba optimises each function by itself, and again in all that call it: a third of the
+    time that compiling takes. Instead, the whole is optimised once in the end."""
+    with global_compiler_lock:  # other threads' functions wait, rather than being slow for ever
+        level = config.OPT
+        config.OPT = type(level)(0)
+        try:
+            yield
+        finally:
+            config.OPT = level
 
 
 def tiles_module(machine: llvm.TargetMachine) -> llvm.ModuleRef:
     """The microkernels' LLVM module, optimised a little: there is not much left to find."""
     module = llvm.parse_assembly(str(microkernel.tile_functions()))
-    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    _optimise(module, machine, level=1)
+    return module
+
+
+def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, level: int) -> None:
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
+    options.loop_vectorization = level > 1
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(module, passes)
-    return module
 
 
 def _c_wrapper(name: str, numba_name: str, arguments: Sequence[Any]) -> ir.Module:

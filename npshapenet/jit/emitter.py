@@ -4,6 +4,9 @@ LLVM is the compiler behind Numba. Its instructions are made by calls: ``builder
 appends an addition to the function in the making and gives a name for its result, which later
 instructions use. Everything typed ``Value`` is such a name: a number, pointer or vector that
 will exist when the code runs.
+
+A function is made of *blocks*, which end in a jump; a *phi* at the start of a block is a value
+that depends on the block jumped from: that is how a loop carries its variables.
 """
 
 from __future__ import annotations
@@ -21,12 +24,12 @@ VOID = ir.VoidType()
 Value = Any
 
 
-class Image(NamedTuple):
-    """Where an image's pixels are, for a loop over tiles; distances in floats."""
+class Walk(NamedTuple):
+    """How a loop over tiles walks through an image; distances in floats."""
 
     first: Value  # pointer to the first pixel
-    pixel: Value  # from one pixel to the next
-    row: Value  # from one row to the next
+    pixel_pitch: Value  # from one pixel to the next
+    row_pitch: Value  # from one row to the next
     last: Value  # from a row's first pixel to the first one of its last tile
 
 
@@ -78,7 +81,10 @@ class Emitter:
         return self.repeat(self.builder.load(pointer, align=4))
 
     def multiply_add(self, a: Value, b: Value, total: Value) -> Value:
-        """``a · b + total``. Not llvm.fma: without the instruction that calls a function."""
+        """``a · b + total``, fused where the CPU has such an instruction.
+
+        llvm.fma would call a slow function where it hasn't; fmuladd then multiplies and adds.
+        """
         kind = ir.FunctionType(self.vector, [self.vector] * 3)
         name = f"llvm.fmuladd.v{self.width}f32"
         function = self.builder.module.globals.get(name)
@@ -105,7 +111,7 @@ class Emitter:
     def fence(self) -> None:
         """An instruction that is none: loads from after it are not moved to before it.
 
-        Without it LLVM starts the loads of several steps of depth at once, finds too few
+        Without it LLVM starts the loads of several rounds at once, finds too few
         registers for them and moves accumulators to memory and back.
         """
         nothing = ir.FunctionType(VOID, [])
@@ -126,7 +132,10 @@ class Emitter:
         carried: Sequence[Value],
         body: Callable[[list[Value]], list[Value]],
     ) -> list[Value]:
-        """Run ``body`` ``count`` times; what it returns, it is given in the next round."""
+        """Run ``body`` ``count`` times; what it returns, it is given in the next round.
+
+        Returns the carried values after the last round.
+        """
         before = self.builder.block
         head, inside, after = (
             self.builder.append_basic_block(name) for name in ("head", "body", "after")
@@ -153,20 +162,20 @@ class Emitter:
         tile_pixels: int,
         rows: Value,
         row_pixels: Value,
-        images: Sequence[Image],
+        walks: Sequence[Walk],
         body: Callable[[list[Value]], None],
     ) -> None:
         """Run ``body`` for each tile of an image of ``rows`` × ``row_pixels`` pixels.
 
-        It is given where the tile's first pixel is in each of ``images``. The last tile of a
-        row overlaps its neighbour instead of being shorter.
+        It is given where the tile's first pixel is in the image of each of ``walks``. The last
+        tile of a row is moved back onto its neighbour instead of being shorter.
         """
         build = self.builder
         size = self.index(tile_pixels)
         rounded = build.add(row_pixels, self.index(tile_pixels - 1))
         tiles_in_row = build.sdiv(rounded, size)
-        steps = [build.mul(image.pixel, size) for image in images]
-        lasts = [image.last for image in images]
+        steps = [build.mul(walk.pixel_pitch, size) for walk in walks]
+        lasts = [walk.last for walk in walks]
 
         def one_row(row_starts: list[Value]) -> list[Value]:
             def one_tile(offsets: list[Value]) -> list[Value]:
@@ -177,10 +186,10 @@ class Emitter:
                 body(firsts)
                 return [build.add(o, step) for o, step in zip(offsets, steps, strict=True)]
 
-            self.loop(tiles_in_row, [self.index(0)] * len(images), one_tile)
-            return [self.at(s, image.row) for s, image in zip(row_starts, images, strict=True)]
+            self.loop(tiles_in_row, [self.index(0) for _ in walks], one_tile)
+            return [self.at(s, walk.row_pitch) for s, walk in zip(row_starts, walks, strict=True)]
 
-        self.loop(rows, [image.first for image in images], one_row)
+        self.loop(rows, [walk.first for walk in walks], one_row)
 
     def choose(
         self,

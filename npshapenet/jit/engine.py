@@ -1,9 +1,22 @@
 """The compiled engine: one function for each kind of step, and the entry that walks them.
 
-Numba compiles this file; the multiply-adds are in microkernel.py. All memory is given from
-outside: ``weights``, ``arena``, ``images`` and ``out`` are float32, a step is a row of int64
-whose columns steps.py names. Nothing is allocated, checked or raised here: the plan has seen
-to it that all offsets fit. Images in the arena are channels last: [row, column, channel].
+Numba compiles this file; the multiply-adds are in microkernel.py. ``convolve_panel``
+(intrinsics.py) calls the machine code that ``microkernel._emit_convolution`` made for the tile
+whose place in cpu.py's table is the first argument. A CONVOLUTION step, from the outside in:
+
+    for each of the two widths of panels (TILE, LAST_TILE)    convolution
+      for each strip of output pixels                         panels
+        for each panel: NR output channels                    panels
+          for each depth block: a part of a pixel's inputs    panel_strip
+            for each tile: MR output pixels                   Emitter.for_each_tile
+              for each input k of the block                   microkernel.one_depth
+                MR · NR/V multiply-adds of V floats, unrolled
+
+All memory is given from outside, as bare pointers: ``p[i]`` is the i-th number, ``at(p, n)`` the
+pointer n numbers further on. ``weights``, ``arena``, ``images`` and ``out`` are float32, a step
+is a row of int64 whose columns steps.py names. Parameters are ``Any`` because Numba infers their
+types, from RUN_ARGUMENTS. Nothing is allocated, checked or raised here: the plan has seen to it
+that all offsets fit. Images in the arena are channels last: [row, column, channel].
 """
 
 from __future__ import annotations
@@ -20,6 +33,7 @@ from npshapenet.jit.intrinsics import (
     at,
     convolve_panel,
     convolve_panel_depthwise,
+    floats_at,
     larger,
     or_null,
     smaller,
@@ -28,7 +42,7 @@ from npshapenet.jit.resizing import resize
 
 STEPS = types.CPointer(types.int64)
 INDEX = types.int64
-RUN_ARGUMENTS = (STEPS, INDEX, *[FLOATS] * 3, INDEX, INDEX, FLOATS, *[INDEX] * 4, FLOATS)
+RUN_ARGUMENTS = (STEPS, INDEX, *[FLOATS] * 3, INDEX, INDEX, FLOATS, INDEX, STEPS, FLOATS)
 
 _ZERO, _ONE, _THREE, _SIX = np.float32(0), np.float32(1), np.float32(3), np.float32(6)
 
@@ -44,15 +58,14 @@ def run(
     image_size: Any,
     out: Any,
     out_size: Any,
-    is_float: Any,
-    height: Any,
-    width: Any,
+    crops: Any,
     scratch: Any,
 ) -> None:
     """images [image, channel, row, column] → out [image, output], one image after the other.
 
     ``image_size`` and ``out_size`` are the floats of one image and of its outputs. Where the
-    steps begin with RESIZE, the one image is a gray crop instead: see resizing.py.
+    steps begin with RESIZE, ``crops`` says where gray crops are that take the images' place:
+    a row of int64 for each, whose columns steps.py names; see resizing.py.
     """
     for number in range(image_count):
         image = at(images, number * image_size)
@@ -71,7 +84,11 @@ def run(
             elif kind == s.NORM:
                 norm(step, weights, arena)
             elif kind == s.RESIZE:
-                resize(step, weights, arena, image, is_float, height, width, scratch)
+                crop = at(crops, number * s.CROP_COLUMNS)
+                resize(
+                    step, weights, arena, floats_at(crop[s.CROP_ADDRESS]), crop[s.CROP_IS_FLOAT],
+                    crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], scratch,
+                )  # fmt: skip
             elif kind == s.LOAD:
                 load(step, arena, image)
             elif kind == s.STORE:
@@ -81,29 +98,29 @@ def run(
 @compiled
 def load(step: Any, arena: Any, image: Any) -> None:
     """The network's input: image [channel, row, column] → arena."""
-    rows, columns = step[s.ROWS], step[s.ROW_PIXELS]
+    rows, row_pixels = step[s.ROWS], step[s.ROW_PIXELS]
     for y in range(rows):
         row = at(arena, step[s.OUTPUT] + y * step[s.OUTPUT_ROW])
         if step[s.OUTPUT_PIXEL] == 1:  # gray: whole vectors are copied
-            source = at(image, y * columns)
-            for x in range(columns):
+            source = at(image, y * row_pixels)
+            for x in range(row_pixels):
                 row[x] = source[x]
             continue
         for channel in range(step[s.CHANNELS]):
-            source = at(image, (channel * rows + y) * columns)
-            for x in range(columns):
+            source = at(image, (channel * rows + y) * row_pixels)
+            for x in range(row_pixels):
                 row[x * step[s.OUTPUT_PIXEL] + channel] = source[x]
 
 
 @compiled
 def store(step: Any, arena: Any, out: Any) -> None:
     """The network's output: arena → out [channel, row, column]."""
-    rows, columns = step[s.ROWS], step[s.ROW_PIXELS]
+    rows, row_pixels = step[s.ROWS], step[s.ROW_PIXELS]
     for y in range(rows):
         row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
         for channel in range(step[s.CHANNELS]):
-            target = at(out, (channel * rows + y) * columns)
-            for x in range(columns):
+            target = at(out, (channel * rows + y) * row_pixels)
+            for x in range(row_pixels):
                 target[x] = row[x * step[s.INPUT_PIXEL] + channel]
 
 
@@ -145,17 +162,18 @@ def panels(
     """
     tile_pixels, tile_channels = step[tile_column + 1], step[tile_column + 2]
     rows, row_pixels = step[s.ROWS], step[s.ROW_PIXELS]
-    group_rows = larger(step[s.GROUP_PIXELS] // row_pixels, 1)
-    group_pixels = larger(step[s.GROUP_PIXELS], tile_pixels)
-    for first_row in range(0, rows, group_rows):
-        for first_pixel in range(0, row_pixels, group_pixels):
-            # A group that would be smaller than a tile overlaps the one before.
-            pixels = smaller(larger(row_pixels - first_pixel, tile_pixels), group_pixels)
+    # Strips are whole rows where they fit, else parts of one row.
+    strip_rows = larger(step[s.STRIP_PIXELS] // row_pixels, 1)
+    strip_pixels = larger(step[s.STRIP_PIXELS], tile_pixels)
+    for first_row in range(0, rows, strip_rows):
+        for first_pixel in range(0, row_pixels, strip_pixels):
+            # A strip that would be smaller than a tile overlaps the one before.
+            pixels = smaller(larger(row_pixels - first_pixel, tile_pixels), strip_pixels)
             x = smaller(first_pixel, row_pixels - pixels)
             for panel in range(panel_count):
                 channel = first_channel + panel * tile_channels
-                panel_group(
-                    step, tile_column, first_row, smaller(rows - first_row, group_rows), x, pixels,
+                panel_strip(
+                    step, tile_column, first_row, smaller(rows - first_row, strip_rows), x, pixels,
                     channel, at(packed, panel * panel_size(step, tile_channels)), arena,
                 )  # fmt: skip
 
@@ -168,7 +186,7 @@ def panel_size(step: Any, tile_channels: Any) -> Any:
 
 
 @compiled
-def panel_group(
+def panel_strip(
     step: Any,
     tile_column: Any,
     y: Any,
@@ -181,23 +199,27 @@ def panel_group(
 ) -> None:
     """``rows`` × ``pixels`` output pixels from row y and pixel x on, for one panel's channels.
 
-    Depth block by depth block: the first one starts from the bias and the layer's addend, the
-    others from the sums so far; the last one activates and writes the output, the others the
-    sums. In the sums no two tiles overlap: a pixel of two tiles must not be added to twice.
+    packed [depth block, 1 + depth of a block, NR]. Depth block by depth block: the first one
+    starts from the bias and the layer's addend, the others from the sums so far; the last one
+    activates and writes the output, the others the sums. In the sums no two tiles overlap: a
+    pixel of two tiles must not be added to twice.
     """
     tile_pixels, tile_channels = step[tile_column + 1], step[tile_column + 2]
     last_block = step[s.BLOCK_ROWS] * step[s.BLOCK_COLUMNS] - 1
     block_size = (1 + step[s.RUNS] * step[s.RUN_LENGTH]) * tile_channels
-    last_pixel = pixels - tile_pixels
-    sums_last = (pixels + tile_pixels - 1) // tile_pixels * tile_pixels * tile_channels
-    source = step[s.INPUT] + y * step[s.INPUT_ROW] + x * step[s.INPUT_PIXEL]
+    last_pixel = pixels - tile_pixels  # the first one of the last tile of a row
+    # A row of sums is whole tiles: as ``last`` it lies beyond every tile, so that none is moved
+    # back onto its neighbour.
+    sums_row = (pixels + tile_pixels - 1) // tile_pixels * tile_pixels * tile_channels
+    first_input = step[s.INPUT] + y * step[s.INPUT_ROW] + x * step[s.INPUT_PIXEL]
     for block in range(last_block + 1):
         block_row = block // step[s.BLOCK_COLUMNS]
         block_column = block - block_row * step[s.BLOCK_COLUMNS]
-        left = source + block_row * step[s.BLOCK_ROW_PITCH] + block_column * step[s.RUN_LENGTH]
-        out, out_pixel, out_row = step[s.SUMS], tile_channels, sums_last
-        addend, addend_pixel, addend_row = step[s.SUMS], tile_channels, sums_last
-        out_last, addend_last = sums_last, sums_last
+        source = first_input + block_row * step[s.BLOCK_ROW_PITCH]
+        source += block_column * step[s.RUN_LENGTH]
+        out, out_pixel, out_row = step[s.SUMS], tile_channels, sums_row
+        addend, addend_pixel, addend_row = step[s.SUMS], tile_channels, sums_row
+        out_last, addend_last = sums_row, sums_row
         activation = np.int64(s.NONE)
         if block == last_block:
             out_pixel, out_row = step[s.OUTPUT_PIXEL], step[s.OUTPUT_ROW]
@@ -205,7 +227,8 @@ def panel_group(
             out_last = last_pixel * out_pixel
             activation = step[s.ACTIVATION]
         if block == 0:
-            addend, addend_pixel, addend_row = -1, step[s.OUTPUT_PIXEL], step[s.ADDEND_ROW]
+            addend, addend_pixel = s.NOWHERE, step[s.OUTPUT_PIXEL]
+            addend_row = step[s.ADDEND_ROW]
             if step[s.ADDEND] >= 0:
                 addend = step[s.ADDEND] + y * addend_row + x * addend_pixel + channel
             addend_last = last_pixel * addend_pixel
@@ -218,15 +241,15 @@ def panel_group(
             step[s.RUN_LENGTH],
             at(packed, block * block_size),
             activation,
-            at(arena, left),
+            at(arena, source),  # source
             step[s.INPUT_PIXEL],
             step[s.INPUT_ROW],
             last_pixel * step[s.INPUT_PIXEL],
-            at(arena, out),
+            at(arena, out),  # output
             out_pixel,
             out_row,
             out_last,
-            or_null(arena, addend),
+            or_null(arena, addend),  # addend: the layer's, the sums so far or none
             addend_pixel,
             addend_row,
             addend_last,
@@ -299,12 +322,12 @@ def norm(step: Any, weights: Any, arena: Any) -> None:
     row by row and then over the rows: closer to the truth in float32 than one long sum, and the
     inner loop over channels is what the compiler turns into vectors.
     """
-    rows, columns, channels = step[s.ROWS], step[s.ROW_PIXELS], step[s.CHANNELS]
+    rows, row_pixels, channels = step[s.ROWS], step[s.ROW_PIXELS], step[s.CHANNELS]
     groups, group_channels = step[s.GROUPS], step[s.GROUP_CHANNELS]
     epsilon = weights[step[s.WEIGHTS]]
     factor = at(weights, step[s.WEIGHTS] + 1)
     addend = at(factor, channels)
-    share = _ONE / np.float32(rows * columns)
+    share = _ONE / np.float32(rows * row_pixels)
     mean = at(arena, step[s.SUMS])
     scale = at(mean, channels)
     row_sum = at(scale, channels)
@@ -313,7 +336,7 @@ def norm(step: Any, weights: Any, arena: Any) -> None:
     for y in range(rows):
         row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
         clear(row_sum, channels)
-        for x in range(columns):
+        for x in range(row_pixels):
             pixel = at(row, x * channels)
             for channel in range(channels):
                 row_sum[channel] += pixel[channel]
@@ -323,7 +346,7 @@ def norm(step: Any, weights: Any, arena: Any) -> None:
     for y in range(rows):
         row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
         clear(row_sum, channels)
-        for x in range(columns):
+        for x in range(row_pixels):
             pixel = at(row, x * channels)
             for channel in range(channels):
                 difference = pixel[channel] - mean[channel]
@@ -336,7 +359,7 @@ def norm(step: Any, weights: Any, arena: Any) -> None:
     for y in range(rows):
         row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
         target_row = at(arena, step[s.OUTPUT] + y * step[s.OUTPUT_ROW])
-        for x in range(columns):
+        for x in range(row_pixels):
             pixel, target = at(row, x * channels), at(target_row, x * channels)
             for channel in range(channels):
                 difference = pixel[channel] - mean[channel]

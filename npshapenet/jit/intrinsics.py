@@ -49,10 +49,10 @@ def convolve_panel(
     run_length: Any,
     panel: Any,
     activation: Any,
-    left: Any,
-    left_pixel: Any,
-    left_row: Any,
-    left_last: Any,
+    source: Any,
+    source_pixel: Any,
+    source_row: Any,
+    source_last: Any,
     out: Any,
     out_pixel: Any,
     out_row: Any,
@@ -85,10 +85,10 @@ def convolve_panel_depthwise(
     panel: Any,
     weight_pitch: Any,
     activation: Any,
-    left: Any,
-    left_pixel: Any,
-    left_row: Any,
-    left_last: Any,
+    source: Any,
+    source_pixel: Any,
+    source_row: Any,
+    source_last: Any,
     out: Any,
     out_pixel: Any,
     out_row: Any,
@@ -124,6 +124,16 @@ def or_null(typing_context: Any, pointer: Any, offset: Any) -> Any:
         return builder.select(is_given, builder.gep(values[0], [values[1]]), null)
 
     return pointer(pointer, types.int64), generate
+
+
+@intrinsic
+def floats_at(typing_context: Any, address: Any) -> Any:
+    """A pointer made of a number."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], FLOAT_POINTER)
+
+    return FLOATS(types.int64), generate
 
 
 @intrinsic

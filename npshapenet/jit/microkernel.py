@@ -1,12 +1,12 @@
 """The microkernels: tiles of multiply-adds in vector registers, written for LLVM.
 
-This is the only place that knows vector registers. A CPU multiplies and adds V float32 (4, 8
-or 16) in one instruction. What makes a convolution fast is to hold a *tile* of the output in
-registers, MR pixels × NR channels, while everything that its sums need streams past: for each
-step of depth k, NR/V vectors of weights are loaded once and used for all MR pixels, and one
-input value of each pixel is loaded once, repeated V times (*broadcast*) and used for all
-channels. Python loops here run while code is being made: they unroll the tile. The loops that
-the CPU runs are those of ``Emitter.loop``.
+This is the only place that decides what stands in which register. A CPU multiplies and adds V
+float32 (4, 8 or 16) in one instruction. What makes a convolution fast is to hold a *tile* of the
+output in registers, MR pixels × NR channels, while everything that its sums need streams past:
+for each input k of the depth, NR/V vectors of weights are loaded once and used for all MR
+pixels, and the k-th input of each pixel is loaded once, repeated V times (*broadcast*) and used
+for all channels. Python loops here run while code is being made: they unroll the tile. The loops
+that the CPU runs are those of ``Emitter.loop``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from npshapenet.jit import cpu
-from npshapenet.jit.emitter import FLOAT, FLOAT_POINTER, INDEX, VOID, Emitter, Image, Value
+from npshapenet.jit.emitter import FLOAT, FLOAT_POINTER, INDEX, VOID, Emitter, Value, Walk
 from npshapenet.jit.steps import HARD_SWISH, NONE
 
 
@@ -32,6 +32,7 @@ def _store_activated(
         return []
 
     def clamped() -> list[Value]:
+        # NONE and RELU in one branch: not below −∞, or not below 0.
         is_linear = emit.builder.icmp_signed("==", activation, emit.index(NONE))
         lower = emit.builder.select(
             is_linear, ir.Constant(FLOAT, float("-inf")), ir.Constant(FLOAT, 0.0)
@@ -52,8 +53,9 @@ class _PixelRow:
         self._three = emit.builder.mul(pitch, emit.index(3))
 
     def from_first(self, first: Value) -> list[Value]:
-        """Every third pixel gets a pointer; the others are one or two pitches away, which an
-        instruction's address can hold. A pointer for each would not fit into the registers."""
+        """Every third pixel gets a pointer; the others are one or two pitches away: an
+        instruction's address may be a register plus once or twice another. A pointer for each
+        would not fit into the registers."""
         pointers = []
         anchor = first
         for pixel in range(self._pixels):
@@ -74,19 +76,20 @@ def _emit_convolution(
     run_length: Value,  # so long
     panel: Value,  # NR biases, then for each input its NR weights
     activation: Value,
-    *images: Value,  # first, pixel, row, last of the left operand, the output and the addend
+    *images: Value,  # the four fields of Walk, of the source, the output and the addend
 ) -> None:
-    """``out[p, n] = activation(bias[n] + addend[p, n] + Σ_k left[p, k] · panel[k, n])``
+    """``out[p, n] = activation(bias[n] + addend[p, n] + Σ_k source[p, k] · panel[k, n])``
 
     for all pixels p, tile by tile, and NR channels n; k runs through all inputs of all runs.
-    The addend's first pixel may be null: then there is none.
+    The addend is the layer's, or, in all depth blocks but the first, the sums so far; its first
+    pixel may be null: then there is none.
     """
     pixels, vectors = tile
     channels = vectors * emit.width
-    left, out, addend = (Image(*images[place : place + 4]) for place in (0, 4, 8))
-    inputs = _PixelRow(emit, left.pixel, pixels)
-    outputs = _PixelRow(emit, out.pixel, pixels)
-    addends = _PixelRow(emit, addend.pixel, pixels)
+    source, out, addend = (Walk(*images[place : place + 4]) for place in (0, 4, 8))
+    inputs = _PixelRow(emit, source.pixel_pitch, pixels)
+    outputs = _PixelRow(emit, out.pixel_pitch, pixels)
+    addends = _PixelRow(emit, addend.pixel_pitch, pixels)
     biases = [emit.load_aligned(panel, vector) for vector in range(vectors)]
     null = ir.Constant(FLOAT_POINTER, None)
     has_addend = emit.builder.icmp_unsigned("!=", addend.first, null)
@@ -95,11 +98,12 @@ def _emit_convolution(
     depth = build.mul(runs, run_length)
     run_step = build.add(build.sub(run_pitch, run_length), emit.index(1))
 
-    # One loop over the runs' inputs, a step of depth in each round. Unrolled by two or four,
-    # LLVM finds too few registers for the larger tiles; a loop for each run costs the stem,
-    # whose runs are short, a fifth of its time.
+    # One loop over the runs' inputs, one k in each round. Unrolled by two or four,
+    # LLVM finds too few registers for the larger tiles; a loop for each run costs the
+    # network's first convolution, whose runs are short, a fifth of its time.
     def one_depth(carried: list[Value]) -> list[Value]:
-        at_input, left_in_run, weights_at, *sums = carried
+        # sums[pixel · NR/V + vector]: the accumulators.
+        at_input, run_remaining, weights_at, *sums = carried
         weights = [emit.load_aligned(weights_at, vector) for vector in range(vectors)]
         for pixel, pointer in enumerate(inputs.from_first(at_input)):
             value = emit.broadcast(pointer)
@@ -107,14 +111,14 @@ def _emit_convolution(
                 place = pixel * vectors + vector
                 sums[place] = emit.multiply_add(value, weights[vector], sums[place])
             emit.fence()
-        left_in_run = build.sub(left_in_run, emit.index(1))
-        is_run_done = build.icmp_signed("==", left_in_run, emit.index(0))
+        run_remaining = build.sub(run_remaining, emit.index(1))
+        is_run_done = build.icmp_signed("==", run_remaining, emit.index(0))
         at_input = emit.at(at_input, build.select(is_run_done, run_step, emit.index(1)))
-        left_in_run = build.select(is_run_done, run_length, left_in_run)
-        return [at_input, left_in_run, emit.at(weights_at, channels), *sums]
+        run_remaining = build.select(is_run_done, run_length, run_remaining)
+        return [at_input, run_remaining, emit.at(weights_at, channels), *sums]
 
     def one_tile(firsts: list[Value]) -> None:
-        left_first, out_first, addend_first = firsts
+        source_first, out_first, addend_first = firsts
 
         def with_addend() -> list[Value]:
             return [
@@ -123,12 +127,15 @@ def _emit_convolution(
                 for vector in range(vectors)
             ]
 
-        sums = emit.choose(has_addend, with_addend, lambda: biases * pixels)
+        def without_addend() -> list[Value]:
+            return [bias for _ in range(pixels) for bias in biases]
+
+        sums = emit.choose(has_addend, with_addend, without_addend)
         weights = emit.at(panel, channels)
-        sums = emit.loop(depth, [left_first, run_length, weights, *sums], one_depth)[3:]
+        sums = emit.loop(depth, [source_first, run_length, weights, *sums], one_depth)[3:]
         _store_activated(emit, sums, activation, outputs.from_first(out_first))
 
-    emit.for_each_tile(pixels, rows, row_pixels, [left, out, addend], one_tile)
+    emit.for_each_tile(pixels, rows, row_pixels, [source, out, addend], one_tile)
 
 
 def _emit_depthwise(
@@ -143,9 +150,9 @@ def _emit_depthwise(
     panel: Value,  # NR biases, then NR weights for each tap,
     weight_pitch: Value,  # so far apart
     activation: Value,
-    *images: Value,  # first, pixel, row, last of the input (at the first tap) and the output
+    *images: Value,  # the four fields of Walk, of the source (at the first tap) and the output
 ) -> None:
-    """``out[p, n] = activation(bias[n] + Σ_tap left[p, tap, n] · panel[tap, n])``
+    """``out[p, n] = activation(bias[n] + Σ_tap source[p, tap, n] · panel[tap, n])``
 
     for all pixels p, tile by tile, and NR channels n. Loading each input once for all taps that
     use it would save loads, which a CPU does as fast as multiply-adds; but it would need a
@@ -153,9 +160,9 @@ def _emit_depthwise(
     """
     pixels, vectors = tile
     build = emit.builder
-    left, out = Image(*images[:4]), Image(*images[4:])
-    inputs = _PixelRow(emit, left.pixel, pixels)
-    outputs = _PixelRow(emit, out.pixel, pixels)
+    source, out = Walk(*images[:4]), Walk(*images[4:])
+    inputs = _PixelRow(emit, source.pixel_pitch, pixels)
+    outputs = _PixelRow(emit, out.pixel_pitch, pixels)
     biases = [emit.load_aligned(panel, vector) for vector in range(vectors)]
     taps = build.mul(tap_rows, tap_columns)
     # One loop over all taps: a loop over the columns inside one over the rows spends more
@@ -164,27 +171,27 @@ def _emit_depthwise(
     row_step = build.sub(tap_row_pitch, build.mul(tap_column_pitch, before_last))
 
     def one_tap(carried: list[Value]) -> list[Value]:
-        tap, columns_left, weights_at, *sums = carried
+        tap, columns_remaining, weights_at, *sums = carried
         factors = [emit.load_aligned(weights_at, vector) for vector in range(vectors)]
         for pixel, pointer in enumerate(inputs.from_first(tap)):
             for vector in range(vectors):
                 place = pixel * vectors + vector
                 value = emit.load_aligned(pointer, vector)
                 sums[place] = emit.multiply_add(value, factors[vector], sums[place])
-        columns_left = build.sub(columns_left, emit.index(1))
-        is_row_done = build.icmp_signed("==", columns_left, emit.index(0))
+        columns_remaining = build.sub(columns_remaining, emit.index(1))
+        is_row_done = build.icmp_signed("==", columns_remaining, emit.index(0))
         tap = emit.at(tap, build.select(is_row_done, row_step, tap_column_pitch))
-        columns_left = build.select(is_row_done, tap_columns, columns_left)
-        return [tap, columns_left, emit.at(weights_at, weight_pitch), *sums]
+        columns_remaining = build.select(is_row_done, tap_columns, columns_remaining)
+        return [tap, columns_remaining, emit.at(weights_at, weight_pitch), *sums]
 
     def one_tile(firsts: list[Value]) -> None:
-        left_first, out_first = firsts
+        source_first, out_first = firsts
+        sums = [bias for _ in range(pixels) for bias in biases]
         weights = emit.at(panel, vectors * emit.width)
-        state = [left_first, tap_columns, weights, *biases * pixels]
-        sums = emit.loop(taps, state, one_tap)[3:]
+        sums = emit.loop(taps, [source_first, tap_columns, weights, *sums], one_tap)[3:]
         _store_activated(emit, sums, activation, outputs.from_first(out_first))
 
-    emit.for_each_tile(pixels, rows, row_pixels, [left, out], one_tile)
+    emit.for_each_tile(pixels, rows, row_pixels, [source, out], one_tile)
 
 
 def emit_blend(

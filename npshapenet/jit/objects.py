@@ -1,13 +1,15 @@
 """The compiled engine's machine code: found, checked and loaded, or made and kept.
 
-Compiling takes seconds and needs numba, so the object file is kept in a folder of the user's
-and found there by later processes, which then import only llvmlite. It is code: a folder or
-file that is not the user's own, or that others may write to, is never loaded from.
+A library that the package carries comes first: see carried.py. Where there is none, compiling
+takes seconds and needs numba, so the object file is kept in a folder of the user's and found
+there by later processes, which then import only llvmlite. It is code: a folder or file that is
+not the user's own, or that others may write to, is never loaded from.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import importlib.util
 import os
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from npshapenet.jit import cpu
+from npshapenet.jit import carried, cpu
 
 _SOURCES = (
     "compile.py",
@@ -33,12 +35,12 @@ _SOURCES = (
     "steps.py",
 )
 _HEADER = b"npshapenet engine 1\n"  # then 32 bytes of SHA-256 of the object, then the object
-_SECONDS_TO_COMPILE = 5
+_SECONDS_TO_COMPILE = 4
 
 _pointer, _index = ctypes.c_void_p, ctypes.c_int64
 _RUN_NAME = "npshapenet_run"
 _RUN_ARGUMENTS: list[Any] = [
-    _pointer, _index, *[_pointer] * 3, _index, _index, _pointer, *[_index] * 4, _pointer,
+    _pointer, _index, *[_pointer] * 3, _index, _index, _pointer, _index, _pointer, _pointer,
 ]  # fmt: skip
 
 
@@ -47,6 +49,7 @@ class Library:
     """The loaded engine."""
 
     run: Any  # engine.run as a C function
+    registers: cpu.Registers  # whose tiles it has
     origin: str  # where its code came from
     keep_alive: Any
 
@@ -61,8 +64,30 @@ def library() -> Library:
     if _library is None:
         with _lock:
             if _library is None:
-                _library = _load_or_compile()
+                _library = _carried() or _load_or_compile()
     return _library
+
+
+def registers() -> cpu.Registers:
+    """The tiles of the engine that ``library`` gives; nothing is compiled for the answer."""
+    library = _carried()
+    return cpu.target().registers if library is None else library.registers
+
+
+def is_carried() -> bool:
+    """Whether the package carries the engine for this CPU: then numba isn't needed."""
+    return _carried() is not None
+
+
+@functools.cache
+def _carried() -> Library | None:
+    found = carried.open_best(sources_digest())
+    if found is None:
+        return None
+    opened, level = found
+    run = opened[_RUN_NAME]
+    run.argtypes, run.restype = _RUN_ARGUMENTS, None
+    return Library(run, level.registers, f"carried with the package ({level.name})", opened)
 
 
 if hasattr(os, "register_at_fork"):
@@ -122,7 +147,8 @@ def _loaded(code: bytes, origin: str, *, warn: bool = False) -> Library:
     address = engine.get_function_address(_RUN_NAME)
     if address == 0:
         raise RuntimeError(f"the object file has no function {_RUN_NAME}")
-    return Library(ctypes.CFUNCTYPE(None, *_RUN_ARGUMENTS)(address), origin, engine)
+    run = ctypes.CFUNCTYPE(None, *_RUN_ARGUMENTS)(address)
+    return Library(run, target.registers, origin, engine)
 
 
 def _say(line: str) -> None:
@@ -131,15 +157,21 @@ def _say(line: str) -> None:
 
 def file_name(target: cpu.Target) -> str:
     """With a digest of everything that the machine code depends on."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parent
-    for name in _SOURCES:
-        digest.update((folder / name).read_bytes())
+    digest = hashlib.sha256(sources_digest().encode())
     for package in ("numba", "llvmlite"):
         digest.update(_version_file(package))
     for part in (sys.version, target.triple, target.cpu, target.features):
         digest.update(part.encode() + b"\0")
     return f"engine-{digest.hexdigest()[:24]}.o"
+
+
+def sources_digest() -> str:
+    """Of the engine's sources, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for name in _SOURCES:
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
 
 
 def _version_file(package: str) -> bytes:

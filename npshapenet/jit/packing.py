@@ -21,9 +21,9 @@ def pack_convolution(
     """weight (C', C, kh, kw), bias (C') → the panels of one width, then those of the other.
 
     A panel holds NR output channels: for each depth block first its NR biases (zeros but in
-    the first block), then for each input of the block, in the order in which the image has
-    them (row, column, channel), its NR weights. ``input_pixel`` ≥ C: channels that only fill
-    up the image get zeros.
+    the first block: the later ones start from the sums so far), then for each input of the
+    block, in the order in which the image has them (row, column, channel), its NR weights.
+    ``input_pixel`` ≥ C: channels that only fill up the image get zeros.
     """
     outputs, channels, kernel_rows, kernel_columns = weight.shape
     matrix = np.zeros((kernel_rows, kernel_columns, input_pixel, columns[s.CHANNELS]), np.float32)

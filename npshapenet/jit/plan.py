@@ -83,7 +83,7 @@ class _Builder:
     tensors: Mapping[str, Floats]
     sums: int  # offset of the memory for incomplete sums, which all steps share
     sums_size: int = 0
-    rows: list[NDArray[np.int64]] = field(default_factory=list)
+    steps: list[NDArray[np.int64]] = field(default_factory=list)
     weights: list[Floats] = field(default_factory=list)
     weights_size: int = 0
 
@@ -92,7 +92,7 @@ class _Builder:
         row[s.KIND] = kind
         for column, value in columns.items():
             row[column] = value
-        self.rows.append(row)
+        self.steps.append(row)
 
     def add_weights(self, values: Floats) -> int:
         """Append packed weights, from the next cache line on; their offset."""
@@ -128,14 +128,15 @@ def make_plan(
     normalisation = build.add_weights(np.array([scale, offset], np.float32))
     _emit_load(build)
     for operation in operations:
+        # Cleared in every run: since the last one other images have lain there.
         _emit_border(build, images[operation.name])
         _emit(build, operation)
     _emit_store(build, images[last_name])
-    steps = np.stack(build.rows)
+    steps = np.stack(build.steps)
     weights = aligned_zeros(build.weights_size)
     np.concatenate(build.weights, out=weights)
     crop_steps = None
-    if images[INPUT].pixel == 1 and images[INPUT].shape[2] >= registers.floats:
+    if images[INPUT].pixel_pitch == 1 and images[INPUT].shape[2] >= registers.floats:
         crop_steps = steps.copy()
         crop_steps[steps[:, s.KIND] == s.LOAD] = resize_step(
             images[INPUT], widen=True, weights=normalisation
@@ -154,9 +155,9 @@ def _operations(network: Network, *, fuse: bool) -> list[_Operation]:
         if isinstance(layer, Add) and fuse:
             before = _fusable(layer, operations, readers, shapes)
             if before is not None:
-                place = operations.index(before)
+                index = operations.index(before)
                 other = layer.other if layer.input == before.name else layer.input
-                operations[place] = replace(
+                operations[index] = replace(
                     before, name=layer.name, activation=activation, addend=other
                 )
                 continue
@@ -168,9 +169,9 @@ def _fusable(
     add: Add, operations: list[_Operation], readers: list[str], shapes: Mapping[str, Shape]
 ) -> _Operation | None:
     """The convolution that can add the other operand itself: it is linear, nothing else reads
-    its output, and the other operand is there before it runs. (A depthwise one can't: no
-    network adds to one.)"""
-    known = []
+    its output, and the other operand is there before it runs. (A depthwise one can't: its
+    kernel has no addend; no network has needed one.)"""
+    known = []  # not INPUT, whose pixels may be closer together than the output's
     for operation in operations:
         layer = operation.layer
         other = add.other if operation.name == add.input else add.input
@@ -191,27 +192,28 @@ def _fusable(
 def _images(network: Network, operations: list[_Operation]) -> dict[str, Image]:
     """An image for the input and for each operation's output, with the border its readers need.
 
-    The input keeps its channel count where only convolutions read it, a gray image one float
-    a pixel; everything else is filled up to whole vectors.
+    The input keeps its channel count, a gray image one float a pixel, where only convolutions
+    read it: they load one float at a time, the others whole vectors. Everything else is filled
+    up to whole vectors.
     """
     shapes = network.shapes()
     borders: dict[str, tuple[int, int]] = {}
-    input_is_dense = True
+    input_is_unfilled = True
     for operation in operations:
         layer = operation.layer
         if INPUT in operation.inputs and (
             not isinstance(layer, Convolution) or _is_depthwise(layer, shapes[INPUT])
         ):
-            input_is_dense = False
+            input_is_unfilled = False
         if isinstance(layer, Convolution):
             old = borders.get(layer.input, (0, 0))
             borders[layer.input] = (max(old[0], layer.padding[0]), max(old[1], layer.padding[1]))
     images = {}
     for name in [INPUT, *(operation.name for operation in operations)]:
         channels = shapes[name][0]
-        is_exact = name == INPUT and input_is_dense
-        pixel = channels if is_exact else rounded_up(channels, CHANNEL_MULTIPLE)
-        images[name] = Image(shapes[name], pixel, borders.get(name, (0, 0)))
+        is_exact = name == INPUT and input_is_unfilled
+        pixel_pitch = channels if is_exact else rounded_up(channels, CHANNEL_MULTIPLE)
+        images[name] = Image(shapes[name], pixel_pitch, borders.get(name, (0, 0)))
     return images
 
 
@@ -223,7 +225,7 @@ def _lifetimes(operations: list[_Operation], images: dict[str, Image]) -> list[L
         for name in (*operation.inputs, operation.addend, operation.name):
             if name is not None:
                 last[name] = number
-    last[operations[-1].name] = len(operations)
+    last[operations[-1].name] = len(operations)  # STORE reads it after all operations
     return [Lifetime(image, first[name], last[name]) for name, image in images.items()]
 
 
@@ -235,7 +237,7 @@ def _is_depthwise(layer: Convolution | Dense, shape: Shape) -> bool:
 
 def _emit_load(build: _Builder) -> None:
     image = build.images[INPUT]
-    if image.pixel != image.shape[0]:
+    if image.pixel_pitch != image.shape[0]:
         # The channels that fill up are zeros too: clear everything.
         clear = {s.OUTPUT: image.offset, s.FIRST_GAP: image.size, s.ROWS: 0}
         build.step(s.CLEAR_BORDER, clear)
@@ -267,7 +269,7 @@ def _emit_store(build: _Builder, image: Image) -> None:
 def _emit_border(build: _Builder, image: Image) -> None:
     if image.border == (0, 0):
         return
-    gap = image.border[1] * image.pixel
+    gap = image.border[1] * image.pixel_pitch
     build.step(
         s.CLEAR_BORDER,
         {
@@ -275,7 +277,7 @@ def _emit_border(build: _Builder, image: Image) -> None:
             s.OUTPUT: image.offset,
             s.ROW_GAP: gap,
             s.FIRST_GAP: image.first_gap,
-            s.LAST_GAP: image.border[0] * image.row,
+            s.LAST_GAP: image.border[0] * image.row_pitch,
         },
     )
 
@@ -283,6 +285,8 @@ def _emit_border(build: _Builder, image: Image) -> None:
 def _emit(build: _Builder, operation: _Operation) -> None:
     layer = operation.layer
     source, target = build.images[operation.inputs[0]], build.images[operation.name]
+    # The step in the making: column → value. INPUT… are as for reading pixel by pixel; a
+    # convolution replaces them.
     columns = {
         **_input_columns(source),
         **_output_columns(target),
@@ -292,7 +296,7 @@ def _emit(build: _Builder, operation: _Operation) -> None:
     addend = operation.addend or (layer.other if isinstance(layer, Add) else None)
     if addend is not None:
         columns[s.ADDEND] = build.images[addend].origin
-        columns[s.ADDEND_ROW] = build.images[addend].row
+        columns[s.ADDEND_ROW] = build.images[addend].row_pitch
     if isinstance(layer, Convolution):
         weight, bias = build.tensors[f"{layer.name}.weight"], build.tensors[f"{layer.name}.bias"]
         if _is_depthwise(layer, source.shape):
@@ -352,26 +356,31 @@ def _emit_norm(
 
 def _input_columns(image: Image) -> dict[int, int]:
     """For a step that reads the image pixel by pixel."""
-    return {s.INPUT: image.origin, s.INPUT_PIXEL: image.pixel, s.INPUT_ROW: image.row}
+    return {
+        s.INPUT: image.origin,
+        s.INPUT_PIXEL: image.pixel_pitch,
+        s.INPUT_ROW: image.row_pitch,
+    }
 
 
 def _output_columns(image: Image) -> dict[int, int]:
     return {
         s.OUTPUT: image.origin,
-        s.OUTPUT_PIXEL: image.pixel,
-        s.OUTPUT_ROW: image.row,
+        s.OUTPUT_PIXEL: image.pixel_pitch,
+        s.OUTPUT_ROW: image.row_pitch,
         s.ROWS: image.shape[1],
         s.ROW_PIXELS: image.shape[2],
-        s.CHANNELS: image.pixel,
+        s.CHANNELS: image.pixel_pitch,
     }
 
 
 def _window_columns(layer: Convolution, source: Image) -> dict[int, int]:
     """Where the first tap of the first output pixel is, and how far the next pixels' are."""
+    above, left = layer.padding
     return {
-        s.INPUT: source.origin - layer.padding[0] * source.row - layer.padding[1] * source.pixel,
-        s.INPUT_PIXEL: layer.stride[1] * source.pixel,
-        s.INPUT_ROW: layer.stride[0] * source.row,
+        s.INPUT: source.origin - above * source.row_pitch - left * source.pixel_pitch,
+        s.INPUT_PIXEL: layer.stride[1] * source.pixel_pitch,
+        s.INPUT_ROW: layer.stride[0] * source.row_pitch,
     }
 
 
@@ -403,23 +412,24 @@ def _emit_convolution(
     """weight (C', C, kh, kw), bias (C'): kh runs of kw · C contiguous inputs for each pixel."""
     kernel_rows, kernel_columns = layer.kernel
     columns |= _window_columns(layer, source)
-    columns |= {
-        s.RUNS: kernel_rows,
-        s.RUN_PITCH: source.row,
-        s.RUN_LENGTH: kernel_columns * source.pixel,
-    }
     _, height, width = target.shape
     images = [target, *([build.images[addend]] if addend is not None else [])]
     if columns[s.INPUT_ROW] == width * columns[s.INPUT_PIXEL] and all(
-        image.row == width * image.pixel for image in images
+        image.row_pitch == width * image.pixel_pitch for image in images
     ):
+        # No gaps between rows (1×1, stride 1, no borders): one long row, so that tiles needn't
+        # end where a row ends.
         columns |= {s.ROWS: 1, s.ROW_PIXELS: height * width}
-    if columns[s.RUN_LENGTH] == columns[s.RUN_PITCH]:  # the runs are one
-        columns |= {s.RUNS: 1, s.RUN_LENGTH: kernel_rows * columns[s.RUN_LENGTH]}
-    columns |= choose_tiles(build.registers, columns)
+    runs, run_pitch, run_length = kernel_rows, source.row_pitch, kernel_columns * source.pixel_pitch
+    if run_length == run_pitch:
+        # The kernel is as wide as the image, as a dense layer's: the runs are one.
+        runs, run_length = 1, kernel_rows * run_length
+    columns |= choose_tiles(build.registers, columns, runs, run_pitch, run_length)
     columns[s.SUMS] = build.sums
     build.sums_size = max(build.sums_size, sums_size(columns))
-    columns[s.WEIGHTS] = build.add_weights(pack_convolution(weight, bias, source.pixel, columns))
+    columns[s.WEIGHTS] = build.add_weights(
+        pack_convolution(weight, bias, source.pixel_pitch, columns)
+    )
     build.step(s.CONVOLUTION, columns)
 
 
@@ -436,9 +446,9 @@ def _emit_depthwise(
     columns |= _window_columns(layer, source)
     columns |= {
         s.TAP_ROWS: layer.kernel[0],
-        s.TAP_ROW_PITCH: source.row,
+        s.TAP_ROW_PITCH: source.row_pitch,
         s.TAP_COLUMNS: layer.kernel[1],
-        s.TAP_COLUMN_PITCH: source.pixel,
+        s.TAP_COLUMN_PITCH: source.pixel_pitch,
     }
     columns |= choose_depthwise_tile(build.registers, columns)
     is_constant = weight.shape[2:] == (1, 1)

@@ -73,22 +73,22 @@ def resize(
         low, high = pack_panel(panel, x, width, side_width, out_width, scale, offset)
         convolve_panel(
             place,
-            1,
+            1,  # one row of out_height pixels,
             out_height,
-            1,
+            1,  # each of which has one run of inputs
             0,
             high - low,
             panel,
             s.NONE,
-            at(rows, low),
+            at(rows, low),  # source: a pixel of the tile is a row here
             width,
             0,
             (out_height - tile_rows) * width,
-            at(arena, step[s.OUTPUT] + x),
+            at(arena, step[s.OUTPUT] + x),  # output
             step[s.OUTPUT_ROW],
             0,
             (out_height - tile_rows) * step[s.OUTPUT_ROW],
-            or_null(scratch, -1),
+            or_null(scratch, s.NOWHERE),  # no addend
             0,
             0,
             0,

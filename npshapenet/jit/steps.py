@@ -3,6 +3,17 @@
 A step is one row of int64. Column 0 is its kind; what the other columns mean depends on the
 kind. Offsets and distances are counted in floats, from the start of the arena or of the
 packed weights. A *pixel* is one position of a channels-last image, with all its channels.
+
+How a convolution is cut up, in words that the other modules use too:
+
+*Depth*: the inputs that one output value sums, kh · kw · C of them.
+*Tile*: MR neighbouring output pixels × NR output channels, computed in vector registers of V
+floats. Each CPU has its table of them, in cpu.py.
+*Panel*: the packed weights of NR output channels.
+*Depth block*: a part of the depth, whose weights in one panel stay in a near cache.
+*Strip*: the output pixels that go through all panels before the next ones do.
+
+An example stands below the table.
 """
 
 from __future__ import annotations
@@ -27,37 +38,36 @@ OUTPUT_PIXEL = 5
 OUTPUT_ROW = 6
 ROWS = 7  # of the output
 ROW_PIXELS = 8  # output pixels in a row
-CHANNELS = 9  # of the output, with those that only fill up
+CHANNELS = 9  # of the output, filled up by zeros to a multiple of 16 (not so in LOAD, STORE)
 ADDEND = 10  # offset of what is added before the activation, or NOWHERE
 ADDEND_ROW = 11  # its pixels are as far apart as the output's
 ACTIVATION = 12
 WEIGHTS = 13
 
-# CONVOLUTION: for each output pixel, RUNS contiguous runs of RUN_LENGTH inputs, RUN_PITCH
-# apart. Where the rows of all images concerned follow each other without a break, the whole
-# output is one row of ROW_PIXELS.
-RUNS = 14
-RUN_PITCH = 15
-RUN_LENGTH = 16
-# Depth blocks: the sum over a pixel's inputs is made in BLOCK_ROWS · BLOCK_COLUMNS parts, RUNS
-# and RUN_LENGTH are those of a part.
-BLOCK_ROWS = 17
-BLOCK_ROW_PITCH = 18
-BLOCK_COLUMNS = 19
-GROUP_PIXELS = 20  # so many pixels go through all panels before the next ones
-SUMS = 21  # offset of GROUP_PIXELS · NR floats for sums that are not complete yet
-# Panels of two widths cover the channels: first those of TILE, then those of LAST_TILE.
+# CONVOLUTION: the inputs of an output pixel are contiguous runs, one for each row of the kernel.
+# Where the rows of all images concerned follow each other without a break, the whole output is
+# one row of ROW_PIXELS. The depth is cut into BLOCK_ROWS · BLOCK_COLUMNS blocks; one of the two
+# is 1 unless there are several runs and even a single one is too long.
+RUNS = 14  # in each depth block
+RUN_PITCH = 15  # from the start of one to the start of the next
+RUN_LENGTH = 16  # of a run, or of the part of one that is in a depth block
+BLOCK_ROWS = 17  # the kernel's rows (runs) are cut into so many blocks,
+BLOCK_ROW_PITCH = 18  # so far apart;
+BLOCK_COLUMNS = 19  # or each run, if it is long, into so many blocks, RUN_LENGTH apart
+STRIP_PIXELS = 20  # about so many pixels, whole rows where they fit, make a strip
+SUMS = 21  # offset of the sums that are not complete yet; how many: tiles.sums_size
+# Panels of one or two widths cover the channels: first those of TILE, then those of LAST_TILE.
 TILE = 22  # place in the table of tiles, see cpu.py; the next three columns belong to it
-TILE_PIXELS = 23
-TILE_CHANNELS = 24
-PANELS = 25
+TILE_PIXELS = 23  # MR
+TILE_CHANNELS = 24  # NR
+PANELS = 25  # 0 of LAST_TILE where one width is enough
 LAST_TILE = 26
 LAST_TILE_PIXELS = 27
 LAST_TILE_CHANNELS = 28
 LAST_PANELS = 29
 
 # DEPTHWISE: TAP_ROWS × TAP_COLUMNS taps; TILE… as above. WEIGHT_PITCH floats from one tap's
-# weights to the next (0: one weight for all, which makes a mean).
+# weights to the next (0: the same weights for all, which makes a mean).
 TAP_ROWS = 30
 TAP_ROW_PITCH = 31
 TAP_COLUMNS = 32
@@ -66,6 +76,9 @@ WEIGHT_PITCH = 34
 
 # RESIZE: the gray crop, widened to a square first if WIDEN is 1; WEIGHTS: scale and offset.
 WIDEN = 14
+# Its crops are rows of a table of their own: the address of float32 or bytes, and the size.
+CROP_COLUMNS = 4
+CROP_ADDRESS, CROP_IS_FLOAT, CROP_HEIGHT, CROP_WIDTH = range(CROP_COLUMNS)
 
 # CLEAR_BORDER: of a buffer whose first float is at OUTPUT: FIRST_GAP floats, then ROWS times
 # a row of ROW_PIXELS pixels and ROW_GAP floats, then LAST_GAP floats.
@@ -77,3 +90,11 @@ LAST_GAP = 16
 # none. WEIGHTS: epsilon, a factor for each channel, an addend for each; SUMS: 3 · CHANNELS floats.
 GROUPS = 14
 GROUP_CHANNELS = 15
+
+# An example, with AVX-512 (V = 16): a 3×3 kernel, 32 → 48 channels of 28×28 pixels, padding 1.
+# A pixel of the input is 32 floats, a row of it (28 + 1) · 32 = 928, its border included. The
+# depth is 3 · 3 · 32 = 288: 3 runs of 96 floats, 928 apart. The tile is 7 pixels × 3 vectors, so
+# that NR = 48 and one panel has all channels: PANELS 1, LAST_PANELS 0. The panel's 288 · 48 floats
+# are more than 8192 (tiles.py), so there are three depth blocks of one run each: BLOCK_ROWS 3,
+# BLOCK_ROW_PITCH 928, BLOCK_COLUMNS 1, RUNS 1, RUN_LENGTH 96. A strip is 512 // 28 = 18 rows, of
+# four tiles each.

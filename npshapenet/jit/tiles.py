@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 
 from npshapenet.jit import steps as s
 from npshapenet.jit.cpu import Registers, Tile
 
-# The model: each cycle the CPU starts two multiply-adds and two loads; an accumulator can be
-# added to every fourth cycle; beginning and storing a tile costs about so many cycles more.
+# The model, of a CPU of today, not of one in particular: each cycle it starts two multiply-adds
+# and two loads; an accumulator can be added to every fourth cycle. Beginning and storing a tile
+# takes longer by what is estimated here: only the order of the tiles counts, not their times.
 _LATENCY = 4
 _TILE_START = 20
 _STORE = 1.0  # per accumulator
 
-# A panel of a depth block stays in the first-level cache while the tiles of a group use it.
+# Estimated from the sizes of caches: what a panel holds of a depth block, 32 KiB, stays in the
+# first or the second level while the tiles of a strip use it. Measured on a Zen 5 with five
+# layers, neither matters much: a quarter or four times as much changes the time by up to 5 %.
 _BLOCK_FLOATS = 8192
-_GROUP_PIXELS = 512  # their inputs and sums stay in the second-level cache meanwhile
+_STRIP_PIXELS = 512  # their inputs and sums stay in the second level meanwhile
 
 
 def _tile_cycles(tile: Tile, depth: int) -> float:
+    """For each depth the slowest of three: multiply-adds, loads, waiting for an accumulator."""
     pixels, vectors = tile
     sums = pixels * vectors
     return depth * max(sums / 2, (pixels + vectors) / 2, _LATENCY) + _TILE_START + _STORE * sums
 
 
-def choose_tiles(registers: Registers, columns: Mapping[int, int]) -> dict[int, int]:
+def choose_tiles(
+    registers: Registers, columns: Mapping[int, int], runs: int, run_pitch: int, run_length: int
+) -> dict[int, int]:
     """The columns of a CONVOLUTION that say how it is cut into panels, blocks and tiles.
 
-    Two widths of panels may share the channels; for each the tile with the fewest cycles.
+    ``columns`` says how large the output is; each of its pixels has so many runs of inputs, so
+    far apart and so long. For each width of panels the tile with the fewest cycles is taken.
     """
     vectors = columns[s.CHANNELS] // registers.floats
     row_pixels = columns[s.ROW_PIXELS]
-    depth = columns[s.RUNS] * columns[s.RUN_LENGTH]
+    depth = runs * run_length
     best: dict[int, tuple[float, int]] = {}  # by panel width in vectors: cycles, place
     for place, tile in enumerate(registers.tiles):
         if tile[0] > row_pixels:
@@ -40,19 +48,7 @@ def choose_tiles(registers: Registers, columns: Mapping[int, int]) -> dict[int, 
         cycles = math.ceil(row_pixels / tile[0]) * _tile_cycles(tile, depth)
         if tile[1] not in best or cycles < best[tile[1]][0]:
             best[tile[1]] = cycles, place
-    _, widths, counts = min(
-        (
-            count * best[width][0] + (vectors - count * width) // last * best[last][0],
-            (width, last),
-            (count, (vectors - count * width) // last),
-        )
-        for width in best
-        for last in best
-        for count in range(vectors // width + 1)
-        if (vectors - count * width) % last == 0
-    )
-    if counts[0] == 0:
-        widths, counts = widths[::-1], counts[::-1]
+    widths, counts = _panel_widths(vectors, {width: best[width][0] for width in best})
     result: dict[int, int] = {}
     for column, width, count in zip((s.TILE, s.LAST_TILE), widths, counts, strict=True):
         place = best[width][1]
@@ -61,27 +57,51 @@ def choose_tiles(registers: Registers, columns: Mapping[int, int]) -> dict[int, 
         result[column + 2] = width * registers.floats
         result[column + 3] = count
     widest = max(result[s.TILE_CHANNELS], result[s.LAST_TILE_CHANNELS])
-    return result | _depth_blocks(columns, widest)
+    return result | _depth_blocks(runs, run_pitch, run_length, widest)
 
 
-def _depth_blocks(columns: Mapping[int, int], panel_width: int) -> dict[int, int]:
-    """Cut the depth so that a block of a panel is at most _BLOCK_FLOATS, in equal parts.
+def _panel_widths(
+    vectors: int, cycles: Mapping[int, float]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The two widths of panels that share ``vectors`` of channels, and how many of each.
+
+    ``cycles``: for each possible width, those of one panel. Width 1 is always among them.
+    """
+    choices = []
+    for width, last in itertools.product(cycles, repeat=2):
+        for count in range(vectors // width + 1):
+            last_count, uncovered = divmod(vectors - count * width, last)
+            if uncovered == 0:
+                total = count * cycles[width] + last_count * cycles[last]
+                choices.append((total, (width, last), (count, last_count)))
+    _, widths, counts = min(choices)
+    if counts[0] == 0:
+        # One width is enough: the second, which the engine skips, is the same.
+        return (widths[1], widths[1]), (counts[1], 0)
+    return widths, counts
+
+
+def _depth_blocks(runs: int, run_pitch: int, run_length: int, panel_width: int) -> dict[int, int]:
+    """Cut the depth into equal parts (RUN_LENGTH is one number), so that a block of a panel is
+    at most _BLOCK_FLOATS where equal parts allow it.
 
     Either several whole runs make a block, or several blocks a run.
     """
-    runs, length = columns[s.RUNS], columns[s.RUN_LENGTH]
     most = max(_BLOCK_FLOATS // panel_width, 1)
-    runs_in_block = max(n for n in _divisors(runs) if n * length <= most or n == 1)
-    parts_of_run = min(n for n in _divisors(length) if length // n <= most)
-    if length // parts_of_run < most // 4:
-        parts_of_run = 1  # several parts would do, but only very short ones are equal
+    runs_in_block = max(n for n in _divisors(runs) if n * run_length <= most or n == 1)
+    parts_of_run = min(n for n in _divisors(run_length) if run_length // n <= most)
+    if run_length // parts_of_run < most // 4:
+        # The only equal parts that fit are very short (of a prime length, say), or the run fits
+        # as it is: rather one part, even if it is too long.
+        parts_of_run = 1
     return {
         s.RUNS: runs_in_block,
-        s.RUN_LENGTH: length // parts_of_run,
+        s.RUN_PITCH: run_pitch,
+        s.RUN_LENGTH: run_length // parts_of_run,
         s.BLOCK_ROWS: runs // runs_in_block,
-        s.BLOCK_ROW_PITCH: runs_in_block * columns[s.RUN_PITCH],
+        s.BLOCK_ROW_PITCH: runs_in_block * run_pitch,
         s.BLOCK_COLUMNS: parts_of_run,
-        s.GROUP_PIXELS: _GROUP_PIXELS,
+        s.STRIP_PIXELS: _STRIP_PIXELS,
     }
 
 
@@ -95,8 +115,9 @@ def sums_size(columns: Mapping[int, int]) -> int:
         return 0
     widest = max(columns[s.TILE_CHANNELS], columns[s.LAST_TILE_CHANNELS])
     tile_pixels = max(columns[s.TILE_PIXELS], columns[s.LAST_TILE_PIXELS])
-    row_pixels = min(columns[s.ROW_PIXELS], max(_GROUP_PIXELS, tile_pixels))
-    rows = max(_GROUP_PIXELS // columns[s.ROW_PIXELS], 1)
+    row_pixels = min(columns[s.ROW_PIXELS], max(_STRIP_PIXELS, tile_pixels))
+    rows = max(_STRIP_PIXELS // columns[s.ROW_PIXELS], 1)
+    # + tile_pixels: each row of sums is rounded up to whole tiles.
     return widest * rows * (row_pixels + tile_pixels)
 
 
@@ -109,6 +130,7 @@ def choose_depthwise_tile(registers: Registers, columns: Mapping[int, int]) -> d
     def cycles(place: int) -> float:
         pixels, width = registers.depthwise_tiles[place]
         sums = pixels * width
+        # Loads, more than multiply-adds: an input for each of them, and the weights.
         each = taps * max((sums + width) / 2, _LATENCY) + _TILE_START + _STORE * sums
         return math.ceil(row_pixels / pixels) * (vectors // width) * each
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.comparison import Comparison
-from benchmarks.report import report_comparison, report_start_ups, table, without_folder
+from benchmarks.report import (
+    report_batches,
+    report_comparison,
+    report_start_ups,
+    table,
+    without_folder,
+)
 from benchmarks.start_up import StartUp
 from benchmarks.systems import NUMBA, NUMPY, System
 from benchmarks.workload import Workload
@@ -25,6 +31,7 @@ def test_table_is_aligned() -> None:
     ("origin", "shown"),
     [
         ("compiled now", "compiled now"),
+        ("carried with the package (v3)", "carried with the package (v3)"),
         ("kept in /home/somebody/.cache/npshapenet", "kept"),
         ("in memory only: Read-only file system: /home/somebody", "in memory only"),
     ],
@@ -45,6 +52,14 @@ def test_start_ups() -> None:
     assert [cell.strip() for cell in two.split("|")[1:3]] == ["two (kept)", "1000"]
     assert "unknown" in two
     assert "somebody" not in text
+
+
+def test_batches() -> None:
+    text = report_batches({1: np.array([0.064, 0.032]), 2: np.array([0.032, 0.016])})
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[:4]]
+    assert rows[2] == ["1 core", "1500", "1100–1900", "2000", "1.0 (1.0)"]
+    assert rows[3] == ["2 cores", "3000", "2200–3800", "4000", "2.0 (2.0)"]
+    assert report_batches({}) == ""
 
 
 def test_comparison(work: Workload) -> None:

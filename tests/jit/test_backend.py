@@ -80,6 +80,19 @@ def test_batch_gives_what_single_calls_give(
     np.testing.assert_array_equal(compiled.run(images[::2]), single[::2])
 
 
+def test_many_crops_give_what_single_ones_give(
+    backends: tuple[jit.CompiledBackend, PlainBackend],
+) -> None:
+    """More than go through one call of the engine, bytes and floats in turn."""
+    compiled, _ = backends
+    crops = [
+        crop if number % 3 else (crop / np.float32(255)).astype(np.float32)
+        for number, crop in enumerate(random_crops(35))
+    ]
+    single = np.concatenate([compiled.outputs([crop]) for crop in crops])
+    np.testing.assert_array_equal(compiled.outputs(crops), single)
+
+
 def test_wrong_shapes_are_refused(backends: tuple[jit.CompiledBackend, PlainBackend]) -> None:
     compiled, _ = backends
     with pytest.raises(ValueError, match=r"\(N, 1, 33, 33\), not \(1, 33, 33\)"):

@@ -15,7 +15,7 @@ import pytest
 CHECK = '''
 import ctypes, mmap, sys
 import numpy as np
-from npshapenet.jit import cpu, objects
+from npshapenet.jit import objects
 from npshapenet.jit import steps as s
 from npshapenet.jit.plan import make_plan
 from npshapenet.network import (
@@ -41,7 +41,7 @@ def check(network, crop_shape=None, kind=np.uint8):
     rng = np.random.default_rng(0)
     tensors = {name: rng.normal(0, 0.3, shape).astype(np.float32)
                for name, shape in network.tensor_shapes().items()}
-    plan = make_plan(network, tensors, cpu.target().registers)
+    plan = make_plan(network, tensors, objects.registers())
     steps = plan.steps if crop_shape is None else plan.crop_steps
     if crop_shape is None:
         images = rng.normal(0, 1, (2, *network.input_shape)).astype(np.float32)
@@ -50,7 +50,7 @@ def check(network, crop_shape=None, kind=np.uint8):
         images = rng.integers(0, 2, crop_shape).astype(kind)
         height, width = crop_shape
         rows = network.input_shape[1]
-        floats = cpu.target().registers.floats
+        floats = objects.registers().floats
         scratch_size = max(height, floats * (width + 1)) + rows * width
     results = []
     for at_end in (False, True):
@@ -64,11 +64,12 @@ def check(network, crop_shape=None, kind=np.uint8):
         count = 2 if crop_shape is None else 1
         out = place(np.full(count * plan.output_count, np.nan, np.float32))
         arrays = [place(steps), place(plan.weights), place(images)]
+        pixels = arrays[2].ctypes.data
+        crop = np.array([pixels, kind != np.uint8, height, width])
         objects.library().run(
             arrays[0].ctypes.data, len(steps), arrays[1].ctypes.data, arena.ctypes.data,
-            arrays[2].ctypes.data, count, images[0].size,
-            out.ctypes.data, plan.output_count, kind != np.uint8, height, width,
-            scratch.ctypes.data)
+            pixels, count, images[0].size,
+            out.ctypes.data, plan.output_count, crop.ctypes.data, scratch.ctypes.data)
         assert np.isfinite(out).all(), network
         results.append(out.copy())
     assert np.array_equal(*results)

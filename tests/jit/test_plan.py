@@ -48,10 +48,12 @@ def test_border_surrounds_the_image() -> None:
     memory = np.zeros(image.size, np.float32)
     image.view(memory)[:] = 1
     starts = [
-        image.origin + y * image.row + x * image.pixel for y in range(-2, 6) for x in range(-1, 6)
+        image.origin + y * image.row_pitch + x * image.pixel_pitch
+        for y in range(-2, 6)
+        for x in range(-1, 6)
     ]
     assert min(starts) == 0
-    assert max(starts) + image.pixel == image.size
+    assert max(starts) + image.pixel_pitch == image.size
     values = [memory[start] for start in starts]
     assert sum(values) == 20
 

@@ -170,8 +170,9 @@ def test_refuses_threads(threads, model, crops):
 
 @pytest.fixture
 def no_numba(monkeypatch):
-    """As on a machine that has no wheel of Numba."""
+    """As on a machine that has no wheel of Numba, with a package that carries no libraries."""
     find_spec = importlib.util.find_spec
+    monkeypatch.setattr("npshapenet.jit.is_carried", lambda: False)
     monkeypatch.delenv("NPSHAPENET_BACKEND", raising=False)
     monkeypatch.setattr(
         importlib.util,
@@ -212,6 +213,13 @@ def fake_numba(monkeypatch):
 
 
 def test_numba_comes_first(fake_numba, weights):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Model(weights).backend_name == "numba"
+
+
+def test_carried_code_needs_no_numba(no_numba, monkeypatch, weights):
+    monkeypatch.setattr("npshapenet.jit.is_carried", lambda: True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Model(weights).backend_name == "numba"
