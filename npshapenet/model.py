@@ -137,9 +137,12 @@ class Model:
         try:
             self._backend.warmup()
         except ImportError as error:
+            reason = f"Numba doesn't work here ({' '.join(str(error).split())})"
             if self._asked_for is not None:
-                raise
-            _warn_of_numpy(f"Numba doesn't work here ({' '.join(str(error).split())})")
+                raise ImportError(
+                    f"{reason}: pip install numba, or take the backend numpy"
+                ) from error
+            _warn_of_numpy(reason)
             self._backend = _make_backend("numpy", self.weights)
         self._is_warm = True
 
