@@ -13,13 +13,14 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from reference.metrics import interocular_nme_percent
+
 Alignment = Literal["none", "rotation", "similarity"]
 Floats = NDArray[np.float64]
 
 LANDMARK_COUNT = 68
 RIGHT_EYE_CORNERS = (36, 39)
 LEFT_EYE_CORNERS = (42, 45)
-OUTER_EYE_CORNERS = (36, 45)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,11 +190,8 @@ def truncation_floor_percent(model: FittedShapeModel, landmarks: NDArray[np.floa
     """The mean inter-ocular NME, in percent, that the model leaves even with the best scores."""
     # Where the components can turn and scale the face too, turns converge slowly.
     parameters = fit_parameters(model.mean, model.components, landmarks, iterations=100)
-    distances = np.linalg.norm(
-        reconstruct(model.mean, model.components, parameters) - landmarks, axis=-1
-    )
-    right, left = (landmarks[:, corner] for corner in OUTER_EYE_CORNERS)
-    return float(100 * np.mean(distances.mean(axis=1) / np.linalg.norm(left - right, axis=-1)))
+    closest = reconstruct(model.mean, model.components, parameters)
+    return float(interocular_nme_percent(closest, landmarks).mean())
 
 
 def _best_similarity(

@@ -17,11 +17,11 @@ from reference.data.augment import Augmentation, Batch, augment, mirrored, netwo
 from reference.data.dataset import Faces
 from reference.data.steps import Steps, gather, loader, select
 from reference.losses import wing_loss
+from reference.metrics import interocular_nme_percent
 from reference.networks.shapenet import ShapeNet
 from reference.recipe import Recipe, RecipeError, ShapeModelSettings
 from reference.shape_model import FittedShapeModel, fit
 
-OUTER_EYE_CORNERS = (36, 45)
 #: At a recipe's rate, a batch of two or three faces is thrown back to the mean shape.
 OVERFIT_LEARNING_RATE = 2e-3
 
@@ -262,7 +262,8 @@ class Trainer:
     def held_out_percent(self) -> float:
         """The mean inter-ocular NME of the held-out faces, unchanged crops, in percent."""
         images, truth = held_out_images(self.data, self.steps.side_px)
-        return mean_nme_percent(self.predict(images), truth)
+        errors = interocular_nme_percent(self.predict(images).numpy(), truth.numpy())
+        return float(errors.mean())
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Tensor:
@@ -270,13 +271,6 @@ class Trainer:
         network = self.averaged.module.eval()
         parts = [network(part.to(self.device)).cpu() for part in torch.split(images, 128)]
         return torch.cat(parts)
-
-
-def mean_nme_percent(prediction: Tensor, truth: Tensor) -> float:
-    """The mean distance of points (N, L, 2) over that of the outer eye corners, in percent."""
-    distances = torch.linalg.vector_norm(prediction - truth, dim=-1).mean(dim=1)
-    right, left = (truth[:, corner] for corner in OUTER_EYE_CORNERS)
-    return float(100 * (distances / torch.linalg.vector_norm(left - right, dim=-1)).mean())
 
 
 def overfit_settings(recipe: Recipe, face_count: int, epochs: int) -> Recipe:

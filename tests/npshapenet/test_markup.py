@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from npshapenet import markup
+from reference import metrics
+from reference.data import mirror
 
 
 def test_regions_hold_every_point_once():
@@ -50,3 +52,10 @@ def test_on_real_faces(shared_data):
     # The mean face is symmetrical about x = 0; wrong pairs would be off by 0.05 and more.
     mirrored = -mean[list(markup.MIRROR)].conj()
     assert np.abs(mirrored - mean).max() < 0.02
+
+
+def test_training_mirrors_and_measures_by_the_same_points():
+    """Neither package imports the other, so each has its own table."""
+    assert mirror.MIRROR == markup.MIRROR
+    assert metrics.RIGHT_EYE_OUTER_CORNER == markup.RIGHT_EYE_OUTER_CORNER
+    assert metrics.LEFT_EYE_OUTER_CORNER == markup.LEFT_EYE_OUTER_CORNER

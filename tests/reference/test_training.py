@@ -15,7 +15,6 @@ import torch
 from reference import training
 from reference.data.augment import Augmentation, network_landmarks
 from reference.data.mirror import MIRROR
-from reference.metrics import interocular_nme_percent
 from reference.recipe import RecipeError, ShapeModelSettings, read_recipe
 from reference.shape_model import eye_angles_rad
 from reference.training import (
@@ -23,7 +22,6 @@ from reference.training import (
     collect,
     fit_shape_model,
     held_out_images,
-    mean_nme_percent,
     overfit_settings,
     shape_model_tensors,
 )
@@ -283,11 +281,13 @@ class TestHeldOut:
         nobody = collect([("a", make_faces(3), 1.0)], 4)
         assert held_out_images(nobody, 32)[0].shape == (3, 1, 32, 32)
 
-    def test_their_error_is_that_of_the_metrics(self, rng):
-        truth, prediction = (rng.normal(size=(5, 68, 2)) for _ in range(2))
-        expected = interocular_nme_percent(prediction, truth).mean()
-        ours = mean_nme_percent(torch.from_numpy(prediction), torch.from_numpy(truth))
-        assert ours == pytest.approx(expected)
+    def test_their_error_is_the_mean_distance_over_that_of_the_eyes(self, make_trainer):
+        trainer = make_trainer()
+        images, truth = held_out_images(trainer.data, 32)
+        distances = (trainer.predict(images) - truth).norm(dim=-1).mean(dim=1)
+        eyes = (truth[:, 45] - truth[:, 36]).norm(dim=-1)
+        expected = float(100 * (distances / eyes).mean())
+        assert trainer.held_out_percent() == pytest.approx(expected, rel=1e-5)
 
     def test_predictions_are_the_averaged_networks(self, make_trainer):
         trainer = make_trainer()
