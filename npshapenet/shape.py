@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
+#: The numbers of the similarity transform, beside the scores of the shape model.
+TRANSFORM_NUMBERS: Final = 4
+#: No estimate of an error is given outside these: percent of the inter-ocular distance.
+QUALITY_LIMITS_PERCENT: Final = (np.float32(0.1), np.float32(100))
+
 _I: Final = np.complex64(1j)
 
 
@@ -20,11 +25,15 @@ class ShapeModel:
     """The linear model of a shape: ``mean`` (L, 2) and ``components`` (K, L, 2), x before y.
 
     The components are unit eigenvectors multiplied by the standard deviation of their scores,
-    so that scores have unit variance over the training shapes.
+    so that scores have unit variance over the training shapes. ``limits`` (2, K + 4), if there
+    are any, are the least and the largest that each parameter may be, in the order of
+    ``split_outputs``: what lies outside is moved to the nearest, so that whatever the picture,
+    the points stay near the shapes that the model was trained on.
     """
 
     mean: Floats
     components: Floats
+    limits: Floats | None = None
 
     def shape(self, scores: Floats) -> Floats:
         """Scores (..., K) → shapes (..., L, 2): mean + Σ scores · components."""
@@ -41,7 +50,9 @@ class Parameters:
     ``scores`` (..., K), ``scale`` (...), ``angle_rad`` (...), clockwise on the screen, and
     ``translation`` (..., 2) in the network's coordinates: the crop's outer edges, widened to a
     square, are −1 and 1, x right, y down. The leading axes are those of the batch: none for
-    one crop. ``quality`` is None: no model yet estimates its own error.
+    one crop. ``quality`` (...) is the network's estimate of its own error, the NME expected in
+    percent: a good face has some 3, a picture without a face 30 and more. None where a model
+    gives no estimate.
     """
 
     scores: Floats
@@ -82,13 +93,24 @@ class Parameters:
 
 
 def split_outputs(outputs: Floats, shape_model: ShapeModel) -> Parameters:
-    """The outputs (..., K + 4) of a network: K scores, scale, angle in radians, x and y."""
+    """What the outputs (..., K + 4) or (..., K + 5) of a network mean.
+
+    K scores, scale, angle in radians, x and y, within the shape model's limits; then, if there
+    is one more, the natural logarithm of the quality.
+    """
     count = len(shape_model.components)
+    quality = None
+    if outputs.shape[-1] > count + TRANSFORM_NUMBERS:
+        quality = np.clip(np.exp(outputs[..., -1]), *QUALITY_LIMITS_PERCENT)
+        outputs = outputs[..., :-1]
+    if shape_model.limits is not None:
+        outputs = np.clip(outputs, *shape_model.limits)
     return Parameters(
         scores=outputs[..., :count],
         # [()] makes a number of an array without axes, and leaves others as they are.
         scale=outputs[..., count][()],
         angle_rad=outputs[..., count + 1][()],
         translation=outputs[..., count + 2 : count + 4],
+        quality=quality,
         shape_model=shape_model,
     )

@@ -5,7 +5,8 @@ Members (each ``<name>.npy``, little-endian, C order):
 ``meta``              uint8, JSON in UTF-8: ``format``, ``version``, ``network`` (the layer graph
                       as ``network.to_json`` gives it), ``normalisation``, ``crop_factor``,
                       ``markup``, ``storage``, ``provenance``
-``shape.mean``        (L, 2); ``shape.components`` (K, L, 2): see ``ShapeModel``
+``shape.mean``        (L, 2); ``shape.components`` (K, L, 2); where the parameters have limits,
+                      ``shape.limits`` (2, K + 4): see ``ShapeModel``
 ``<layer>.<tensor>``  what the layers of the graph ask for, axes in PyTorch's order
 
 Storage may be float16 or float32; in memory everything is float32. A file is checked whole
@@ -27,7 +28,7 @@ from npshapenet import npz
 from npshapenet.atomic import replace_file
 from npshapenet.markup import IBUG68, LANDMARK_COUNT
 from npshapenet.network import Network, NetworkError
-from npshapenet.shape import ShapeModel
+from npshapenet.shape import TRANSFORM_NUMBERS, ShapeModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,12 +44,9 @@ META_BYTES_MAX: Final = 1 << 20
 LANDMARKS_MAX: Final = 1 << 12
 SIDE_MAX_PX: Final = 1 << 10
 
-#: The numbers of the similarity transform, beside the scores of the shape model.
-TRANSFORM_NUMBERS: Final = 4
-
 Storage = Literal["float16", "float32"]
 
-_MEAN, _COMPONENTS = "shape.mean", "shape.components"
+_MEAN, _COMPONENTS, _LIMITS = "shape.mean", "shape.components", "shape.limits"
 _STORED_DTYPES = ("<f2", "<f4")
 
 
@@ -69,7 +67,8 @@ class Weights:
     """All that a model is: the layer graph, its tensors, the shape model, and their origin.
 
     ``tensors`` are float32, named ``<layer>.weight`` and ``<layer>.bias``. The network reads one
-    gray square and gives K scores, scale, angle and translation. ``markup`` is "ibug68", or
+    gray square and gives K scores, scale, angle and translation, and, as one number more or not,
+    the logarithm of its quality: see ``shape.split_outputs``. ``markup`` is "ibug68", or
     "points<L>" for L points in an order of their own. ``crop_factor`` is the side of the crop
     over the longer side of the face's box. ``provenance`` is JSON: data, recipe, commit, figures,
     terms, date. ``storage`` is the dtype in the file.
@@ -96,11 +95,17 @@ class Weights:
         _check_tensor(_MEAN, mean, (*np.shape(mean)[:1], 2))
         _check_tensor(_COMPONENTS, components, (*np.shape(components)[:1], *mean.shape))
         landmarks, scores = self.landmark_count, len(components)
-        if self.network.output_count != scores + TRANSFORM_NUMBERS:
+        parameters = scores + TRANSFORM_NUMBERS
+        if self.network.output_count not in (parameters, parameters + 1):
             raise WeightsError(
                 f"the network gives {self.network.output_count} numbers; a shape model of "
-                f"{scores} components needs {scores + TRANSFORM_NUMBERS}"
+                f"{scores} components needs {parameters}, or with a quality {parameters + 1}"
             )
+        limits = self.shape_model.limits
+        if limits is not None:
+            _check_tensor(_LIMITS, limits, (2, parameters))
+            if not (limits[0] <= limits[1]).all():
+                raise WeightsError(f"{_LIMITS} has a least value above the largest")
         markups = {f"points{landmarks}"} | ({IBUG68} if landmarks == LANDMARK_COUNT else set())
         if self.markup not in markups:
             raise WeightsError(
@@ -115,6 +120,11 @@ class Weights:
             )
         if self.storage not in get_args(Storage):
             raise WeightsError(f"storage must be float16 or float32, not {_short(self.storage)}")
+
+    @property
+    def has_quality(self) -> bool:
+        """Whether the network estimates its own error."""
+        return self.network.output_count > len(self.shape_model.components) + TRANSFORM_NUMBERS
 
     @property
     def landmark_count(self) -> int:
@@ -135,20 +145,22 @@ def read(path: str | os.PathLike[str]) -> Weights:
         meta = _read_meta(members.pop("meta"))
         network = layer_graph.from_json(meta["network"])
         shapes = network.tensor_shapes()
-        _check_names([_MEAN, _COMPONENTS, *shapes], members)
+        optional = [_LIMITS] if _LIMITS in members else []
+        _check_names([_MEAN, _COMPONENTS, *optional, *shapes], members)
         if sum(math.prod(shape) for shape in shapes.values()) > NUMBERS_MAX:
             raise WeightsError(f"its network has more than {NUMBERS_MAX} weights")
         mean = _read_tensor(members[_MEAN], 2 * LANDMARKS_MAX)
         components = _read_tensor(
             members[_COMPONENTS], max(network.output_count - TRANSFORM_NUMBERS, 0) * mean.size
         )
+        limits = _read_tensor(members[_LIMITS], 2 * network.output_count) if optional else None
         return Weights(
             network=network,
             tensors={
                 name: _read_tensor(members[name], math.prod(shape))
                 for name, shape in shapes.items()
             },
-            shape_model=ShapeModel(mean, components),
+            shape_model=ShapeModel(mean, components, limits),
             normalisation=Normalisation(**meta["normalisation"]),
             crop_factor=meta["crop_factor"],
             markup=meta["markup"],
@@ -169,6 +181,8 @@ def write(path: str | os.PathLike[str], weights: Weights) -> None:
     members: dict[str, NDArray[Any]] = {"meta": np.frombuffer(_meta_json(weights), np.uint8)}
     members[_MEAN] = weights.shape_model.mean
     members[_COMPONENTS] = weights.shape_model.components
+    if weights.shape_model.limits is not None:
+        members[_LIMITS] = weights.shape_model.limits
     for name, tensor in weights.tensors.items():
         rounded = weights.storage == "float16" and name.endswith(".weight")
         with np.errstate(over="ignore"):

@@ -72,7 +72,11 @@ def _summary(name_or_path: str, model: Model) -> Iterator[tuple[str, str]]:
     yield "terms", _printable(weights.provenance.get("terms", "not stated"))
     yield "input", f"{width}×{height} gray, a square {weights.crop_factor:g} times the face's box"
     components = len(weights.shape_model.components)
-    yield "output", f"{weights.landmark_count} points ({weights.markup}) of {components} components"
+    quality = ", and a quality" if weights.has_quality else ""
+    yield (
+        "output",
+        f"{weights.landmark_count} points ({weights.markup}) of {components} components{quality}",
+    )
     yield (
         "network",
         f"{len(weights.network.layers)} layers, {numbers:,} weights, "

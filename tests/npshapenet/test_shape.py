@@ -68,6 +68,32 @@ def test_edges_of_the_crop():
     )
 
 
+def test_limits_bind_every_parameter(make_shape_model, rng):
+    model = make_shape_model()
+    low, high = np.full(10, -0.5, np.float32), np.linspace(0, 2, 10).astype(np.float32)
+    bound = ShapeModel(model.mean, model.components, np.stack([low, high]))
+    outputs = rng.normal(scale=3, size=(50, 10)).astype(np.float32)
+    moved = split_outputs(np.minimum(np.maximum(outputs, low), high), model)
+    assert (outputs < low).any()
+    assert (outputs > high).any()
+    np.testing.assert_array_equal(
+        split_outputs(outputs, bound).network_landmarks(), moved.network_landmarks()
+    )
+
+
+def test_quality_is_the_exponential_of_one_more_output(make_shape_model, rng):
+    outputs = rng.normal(size=(4, 11)).astype(np.float32)
+    outputs[:, -1] = np.log([2.5, 40, 1e-9, 1e9])
+    parameters = split_outputs(outputs, make_shape_model())
+    np.testing.assert_allclose(parameters.quality, [2.5, 40, 0.1, 100], rtol=1e-6)
+    without = split_outputs(outputs[:, :-1], make_shape_model())
+    np.testing.assert_array_equal(
+        parameters.network_landmarks(), without.network_landmarks(), strict=True
+    )
+    one = split_outputs(outputs[0], make_shape_model())
+    assert isinstance(one.quality, np.float32)
+
+
 def test_parameters_are_frozen(make_shape_model):
     parameters = split_outputs(np.zeros(10, np.float32), make_shape_model())
     with pytest.raises(AttributeError):

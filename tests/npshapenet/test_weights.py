@@ -132,6 +132,13 @@ def without(weights, name):
     return {key: value for key, value in weights.tensors.items() if key != name}
 
 
+def limited(weights, low, high):
+    """The weights with one lowest and one highest value for all parameters."""
+    model, count = weights.shape_model, len(weights.shape_model.components) + 4
+    limits = np.repeat(np.array([[low], [high]], np.float32), count, axis=1)
+    return ShapeModel(model.mean, model.components, limits)
+
+
 def other_points(weights, landmarks):
     model = weights.shape_model
     return ShapeModel(model.mean[:landmarks], model.components[:, :landmarks])
@@ -148,8 +155,8 @@ def other_points(weights, landmarks):
         (lambda w: {"tensors": changed_tensor(w, "stem.bias", lambda t: t * np.nan)}, "NaN"),
         (lambda w: {"tensors": changed_tensor(w, "stem.bias", lambda t: t / 0)}, "infinite"),
         (
-            lambda w: {"shape_model": ShapeModel(w.shape_model.mean, w.shape_model.components[1:])},
-            "gives 10 numbers; a shape model of 5 components needs 9",
+            lambda w: {"shape_model": ShapeModel(w.shape_model.mean, w.shape_model.components[2:])},
+            "gives 10 numbers; .* 4 components needs 8, or with a quality 9",
         ),
         (
             lambda w: {"shape_model": ShapeModel(w.shape_model.mean[1:], w.shape_model.components)},
@@ -163,6 +170,8 @@ def other_points(weights, landmarks):
             lambda w: {"shape_model": ShapeModel(np.float32(1) * np.ones(()), np.ones(()))},
             "shape.mean",
         ),
+        (lambda w: {"shape_model": limited(w, 1, 0)}, "limits has a least value above"),
+        (lambda w: {"shape_model": limited(w, np.nan, 0)}, "shape.limits has NaN"),
         (lambda w: {"shape_model": other_points(w, 9)}, "markup 'ibug68' for .* 9 points"),
         (lambda w: {"shape_model": other_points(w, 9), "markup": "points68"}, "9 points"),
         (lambda w: {"markup": "mine"}, "markup 'mine'"),
@@ -180,6 +189,17 @@ def other_points(weights, landmarks):
 def test_weights_are_checked_when_made(changes, message, weights):
     with pytest.raises(WeightsError, match=message):
         dataclasses.replace(weights, **changes(weights))
+
+
+def test_limits_and_quality_come_back(weights, path):
+    shape_model = limited(weights, -3, 3)
+    components = shape_model.components[:-1]
+    bound = ShapeModel(shape_model.mean, components, shape_model.limits[:, :-1])
+    assert not weights.has_quality
+    write(path, dataclasses.replace(weights, shape_model=bound))
+    stored = read(path)
+    assert stored.has_quality
+    np.testing.assert_array_equal(stored.shape_model.limits, bound.limits, strict=True)
 
 
 def test_other_markups(weights, path):
@@ -222,7 +242,7 @@ def test_no_weights_files(path, members, tmp_path):
         ("shape.mean", lambda a: a[1:], "shape.components"),
         ("shape.mean", lambda a: a[0, 0].reshape(()), "shape.mean"),
         ("shape.mean", lambda _: np.zeros((9000, 2), np.float32), "shape.mean: declares"),
-        ("shape.components", lambda a: a[1:], "gives 10 numbers"),
+        ("shape.components", lambda a: a[2:], "gives 10 numbers"),
         ("meta", lambda a: a.astype(np.float32), "meta: its dtype is <f4"),
         ("meta", lambda a: a[:-1], "meta is not JSON"),
         ("meta", lambda a: np.append(a, np.uint8(255)), "meta is not JSON"),
