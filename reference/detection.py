@@ -98,7 +98,7 @@ def fit_framing(boxes: Sequence[Box], targets: Sequence[Box]) -> tuple[Framing, 
     shifts = (_centres(targets) - _centres(boxes)) / longer[:, None]
     scales = np.array([max(box.width, box.height) for box in targets]) / longer
     each = np.column_stack([scales, shifts])
-    scale, shift_x, shift_y = (round(float(value), 3) for value in np.median(each, axis=0))
+    scale, shift_x, shift_y = (round(float(value), 3) + 0.0 for value in np.median(each, axis=0))
     return Framing(scale, shift_x, shift_y), np.percentile(each, [10, 90], axis=0)
 
 
