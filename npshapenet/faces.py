@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from npshapenet import image
+from npshapenet.alignment import TEMPLATE_SIDE_PX, align_face
 from npshapenet.detectors import Detector, Framing, detect, detector_named
+from npshapenet.head_pose import HeadPose, head_pose
 from npshapenet.image import Box
-from npshapenet.markup import IBUG68, LANDMARK_COUNT
+from npshapenet.markup import IBUG68, REGIONS, check_landmarks
 from npshapenet.model import Model, default_model
+from npshapenet.openings import EyeOpenings, eye_openings, mouth_opening
 from npshapenet.shape import Parameters
 
 if TYPE_CHECKING:
@@ -42,6 +45,39 @@ class Face:
     landmarks: Floats
     parameters: Parameters
     quality: float | None
+
+    @property
+    def tilt_rad(self) -> float:
+        """The tilt of the head, clockwise on the screen: the angle of the network's transform."""
+        return float(self.parameters.angle_rad)
+
+    def region(self, name: str) -> Floats:
+        """The points of a region, such as "left_eye": see ``npshapenet.REGIONS``."""
+        if name not in REGIONS:
+            raise ValueError(f"no region is named {name!r}; there are: {', '.join(REGIONS)}")
+        check_landmarks(self.landmarks)
+        return self.landmarks[list(REGIONS[name])]
+
+    def eye_openings(self) -> EyeOpenings:
+        """How far the right eye and the left are open: see ``npshapenet.openings``."""
+        return eye_openings(self.landmarks)
+
+    def mouth_opening(self) -> float:
+        """How far the mouth is open: see ``npshapenet.openings``."""
+        return mouth_opening(self.landmarks)
+
+    def head_pose(self) -> HeadPose:
+        """Where the head is turned to: see ``npshapenet.head_pose``."""
+        return head_pose(self.landmarks)
+
+    def align(
+        self, photo: Image.Image | NDArray[Any], size_px: int = TEMPLATE_SIDE_PX
+    ) -> NDArray[np.uint8]:
+        """The face with its eyes level, ``uint8`` (size_px, size_px, 3): see ``align_face``.
+
+        ``photo`` is the one that the face was found in.
+        """
+        return align_face(photo, self.landmarks, size_px)
 
 
 def find_faces(
@@ -109,11 +145,7 @@ def box_around(landmarks: ArrayLike) -> Box:
 
 def landmark_extent(landmarks: ArrayLike) -> Box:
     """The smallest box that holds the points (68, 2); ValueError as for ``box_around``."""
-    points = np.asarray(landmarks, np.float64)
-    if points.shape != (LANDMARK_COUNT, 2):
-        raise ValueError(f"landmarks must be (68, 2), x and y; got shape {points.shape}")
-    if not np.isfinite(points).all():
-        raise ValueError("landmarks must be finite numbers; got NaN or infinity")
+    points = check_landmarks(landmarks)
     # Boxes count from the photo's outer edge, half a pixel before the first centre.
     left, top = (points.min(axis=0) + 0.5).tolist()
     right, bottom = (points.max(axis=0) + 0.5).tolist()
