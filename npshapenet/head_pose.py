@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-#: The points that move least when the face does: ends of the brows, nose, corners of eyes and mouth.
+#: The points that move least when the face does: ends of the brows, nose, corners of eyes and lips.
 RIGID_POINTS: Final = (17, 21, 22, 26, *range(27, 36), 36, 39, 42, 45, 48, 54)
 
 #: Where they lie in the mean head: x to the subject's left, y down, z away from the viewer, in
