@@ -87,13 +87,14 @@ def find_faces(
     model: Model | None = None,
     looks: int = 1,
 ) -> list[Face]:
-    """The faces in a photo, the largest first; an empty list where there is none.
+    """The faces in a photo, in the detector's order; an empty list where there is none.
 
     ``photo`` is a picture of Pillow's in any mode, turned as its EXIF data says; or an array: gray
     (H, W), ``uint8``, integers in 0–255 or floats in 0–1, or ``uint8`` (H, W, 3) in the order red,
     green, blue. ``detector`` is "dlib", "opencv", "auto" (the first of these that is installed) or
     any callable that takes the photo as ``uint8`` (H, W, 3) and returns boxes: see
-    ``npshapenet.detectors``. ``model``: None is the bundled one. ``looks=2`` cuts a second crop
+    ``npshapenet.detectors``. dlib's order begins with the most certain face, OpenCV's with the
+    largest. ``model``: None is the bundled one. ``looks=2`` cuts a second crop
     by the first one's landmarks, see ``box_around``, which makes up for a box that sits badly.
 
     ImportError, saying what to install, where no detector is; TypeError or ValueError for what is

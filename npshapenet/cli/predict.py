@@ -27,7 +27,7 @@ from npshapenet.model import Model
 
 _DESCRIPTION: Final = """\
 Find the landmarks of the faces in each photo: those that a detector finds (dlib's or OpenCV's, if
-one is installed), the largest first; or the one around the box that is given; or with --whole in
+one is installed), in its order; or the one around the box that is given; or with --whole in
 the whole picture, which must then be the crop of a face (1.5 times its box). Photos may be of any
 kind that Pillow reads; they are turned as their EXIF data says.
 """

@@ -81,7 +81,7 @@ def _made(name: DetectorName) -> Detector:
 
 
 def detect(detector: Detector, photo: NDArray[np.uint8]) -> list[Box]:
-    """The boxes that a detector finds in a photo (H, W, 3), checked, the largest first.
+    """The boxes that a detector finds in a photo (H, W, 3), checked, in its order.
 
     TypeError or ValueError, naming the detector, if what it gives are no boxes.
     """
@@ -100,7 +100,7 @@ def detect(detector: Detector, photo: NDArray[np.uint8]) -> list[Box]:
             boxes.append(item if isinstance(item, Box) else box_of_edges(item))
         except (TypeError, ValueError) as error:
             raise type(error)(f"the detector {name}: {error}") from None
-    return sorted(boxes, key=lambda box: box.width * box.height, reverse=True)
+    return boxes
 
 
 def _name(detector: Callable[..., Any]) -> str:

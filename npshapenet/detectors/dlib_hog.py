@@ -45,7 +45,7 @@ class DlibDetector:
         self._framing = framing
 
     def __call__(self, photo: NDArray[np.uint8], /) -> list[Box]:
-        """The faces in a photo, ``uint8`` (H, W, 3), red, green, blue."""
+        """The faces in a photo, ``uint8`` (H, W, 3), red, green, blue; the most certain first."""
         from PIL import Image
 
         height, width = photo.shape[:2]

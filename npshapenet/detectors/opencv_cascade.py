@@ -46,7 +46,7 @@ class OpenCVDetector:
         self._lock = threading.Lock()
 
     def __call__(self, photo: NDArray[np.uint8], /) -> list[Box]:
-        """The faces in a photo, ``uint8`` (H, W, 3), red, green, blue."""
+        """The faces in a photo, ``uint8`` (H, W, 3), red, green, blue; the largest first."""
         gray = self._cv2.cvtColor(photo, self._cv2.COLOR_RGB2GRAY)
         height, width = gray.shape
         side = max(_WINDOW_PX, round(self._face_min_px or smallest_face_px(width, height)))
@@ -61,7 +61,8 @@ class OpenCVDetector:
             Box.from_ltwh(left - margin, top - margin, box_width, box_height)
             for left, top, box_width, box_height in np.asarray(found, float).reshape(-1, 4).tolist()
         ]
-        return [self._framing(box) for box in boxes if _is_in(box, width, height)]
+        framed = [self._framing(box) for box in boxes if _is_in(box, width, height)]
+        return sorted(framed, key=lambda box: box.width, reverse=True)
 
 
 def _is_in(box: Box, width: int, height: int) -> bool:
