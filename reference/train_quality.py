@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from reference.checkpoint import Checkpoint, CheckpointError, load, save
 from reference.data.augment import Augmentation, Batch
-from reference.data.backgrounds import background_crops
+from reference.data.backgrounds import TRAINING_FAMILIES, background_crops
 from reference.data.dataset import FacesError
 from reference.data.sources import read_weighted
 from reference.data.steps import Steps, loader
@@ -37,6 +37,7 @@ from reference.training import collect
 NO_FACE_PERCENT = 50.0
 #: Errors beyond tell nothing more: a shape that lies beside the face.
 ERROR_MAX_PERCENT = 100.0
+DRAWN_FAMILIES = tuple(family for family in TRAINING_FAMILIES if family != "photo")
 BATCH_SIZE = 64
 HEAD_STEPS = 4000
 HEAD_BATCH_SIZE = 512
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         checkpoint = load(options.checkpoint)
         with_head = train_quality(
-            checkpoint, options.data, options.backgrounds, options.views, options.seed
+            checkpoint, options.data, options.backgrounds or [], options.views, options.seed
         )
         save(options.out, with_head)
     except (CheckpointError, FacesError, ValueError, OSError) as error:
@@ -76,13 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("checkpoint", type=Path, help="a checkpoint of reference.train")
     parser.add_argument("--data", nargs="+", required=True, metavar="FACES[:WEIGHT]")
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "--backgrounds",
         nargs="+",
         type=Path,
-        required=True,
         metavar="LABELS",
         help="labelled photos, of which the corners without a face are shown too",
+    )
+    source.add_argument(
+        "--no-photos", action="store_true", help="only drawn pictures stand for those without"
     )
     parser.add_argument("--views", type=int, default=6, help="of each face (6)")
     parser.add_argument("--seed", type=int, default=0, help="of changes and weights (0)")
@@ -111,9 +115,12 @@ def train_quality(
         for offset, (settings, count) in enumerate(((usual, views), (far, max(1, views // 3))))
     ]
     face_count = sum(len(part.errors) for part in faces)
+    families = TRAINING_FAMILIES if background_labels else DRAWN_FAMILIES
+    sources: Sequence[Path | None] = background_labels or [None]
+    each = max(1, face_count // (3 * len(sources)))
     pictures = [
-        background_crops(labels, face_count // (3 * len(background_labels)), side_px, seed)
-        for labels in background_labels
+        background_crops(labels, each, side_px, seed + place, families)
+        for place, labels in enumerate(sources)
     ]
     nothing = [look_at_nothing(network, torch.from_numpy(part)) for part in pictures]
     head = fit_head(joined([*faces, *nothing]), seed)
@@ -185,7 +192,7 @@ def fit_head(seen: Seen, seed: int) -> QualityHead:
         chosen = torch.randint(len(seen.errors), (HEAD_BATCH_SIZE,))
         loss = expected_error_loss(head(seen.collapsed[chosen]), seen.errors[chosen])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return head.eval()
@@ -195,7 +202,7 @@ def fit_head(seen: Seen, seed: int) -> QualityHead:
 def calibrate(head: QualityHead, seen: Seen) -> None:
     """Multiply what a head expects so that its mean is that of the errors seen."""
     expected = head(seen.collapsed).exp()
-    head.dense.bias += math.log(float(seen.errors.mean() / expected.mean()))
+    head.dense.bias.add_(math.log(float(seen.errors.mean() / expected.mean())))
 
 
 def _collapsed(network: ShapeNet, images: Tensor) -> Tensor:
