@@ -116,7 +116,8 @@ def _look(
     crop = np.rint(cut(gray, frame, geometry))[margin:-margin, margin:-margin] / 255
     found = teach(networks, torch.from_numpy(crop.astype(np.float32))[None, None])[0]
     corner = np.array([frame.left, frame.top])
-    return (found.double().numpy() + 1) / 2 * frame.side + corner - 0.5
+    landmarks: Floats = (found.double().numpy() + 1) / 2 * frame.side + corner - 0.5
+    return landmarks
 
 
 if __name__ == "__main__":
