@@ -183,10 +183,10 @@ def test_code_in_a_home_that_can_not_be_written_is_loaded(
 def test_nowhere_to_keep_it(
     home_and_temporary: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    home, temporary = home_and_temporary
+    home, _ = home_and_temporary
     home.parent.write_text("in the way")
-    temporary.rmdir()
-    temporary.write_text("in the way")
+    *_, in_temporary = objects._cache_paths()
+    in_temporary.write_text("in the way")
     assert objects._load_or_compile().origin.startswith("in memory only: ")
     assert len(capfd.readouterr().err.splitlines()) == 1
 
