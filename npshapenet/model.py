@@ -149,7 +149,8 @@ class Model:
         """The NumPy backend, and a warning; ImportError if Numba was asked for."""
         reason = f"Numba doesn't work here ({' '.join(str(error).split())})"
         if self._asked_for is not None:
-            raise ImportError(f"{reason}: pip install numba, or take the backend numpy") from error
+            message = f"{reason}: pip install numba, or take the backend numpy"
+            raise type(error)(message, name=error.name) from error
         _warn_of_numpy(reason)
         return _make_backend("numpy", self.weights)
 

@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import llvmlite.binding as llvm
 import pytest
+
+pytest.importorskip("llvmlite")
+
+import llvmlite.binding as llvm
 
 HERE = Path(__file__).parent
 MODES = {  # NUMBA_CPU_NAME, NUMBA_CPU_FEATURES, what the real CPU needs for it
@@ -46,6 +49,8 @@ def test_tiles_for_arm() -> None:
     code = """
 from npshapenet.jit import cpu
 cpu.target = lambda: cpu.Target("aarch64-unknown-linux-gnu", "cortex-a72", "+neon")
+pytest.importorskip("llvmlite")
+
 import llvmlite.binding as llvm
 from npshapenet.jit import compile as compiling
 llvm.initialize_all_targets()
