@@ -70,7 +70,6 @@ def test_demo(run: Run, tmp_path: Path) -> None:
 
 def test_numba_asked_for(run: Run) -> None:
     done = run("-c", "import npshapenet; npshapenet.load(backend='numba')")
-    assert "ImportError" in done.stderr
     assert "pip install numba, or take the backend numpy" in done.stderr
 
 
