@@ -91,15 +91,12 @@ def _export_checkpoint(options: argparse.Namespace) -> Weights:
         raise ExportError(f"folding changes the parameters by {folding:.3g} of the largest")
     storage = options.storage or DEFAULT_STORAGE[checkpoint.extractor]
     weights = to_weights(checkpoint, storage, provenance)
-    count = weights.network.multiply_adds()
+    difference_px = export(weights, checkpoint.extractor, options.out)
+    cost = f"{weights.network.multiply_adds() / 1e6:.2f} million multiply-adds"
     if options.out is None:
-        with tempfile.TemporaryDirectory() as folder:
-            difference_px = export(weights, checkpoint.extractor, Path(folder, "weights.npz"))
-        print(f"{source}: {count / 1e6:.2f} million multiply-adds")
+        print(f"{source}: {cost}")
     else:
-        difference_px = export(weights, checkpoint.extractor, options.out)
-        size = options.out.stat().st_size
-        print(f"{options.out}: {size / 1024:.0f} KiB, {count / 1e6:.2f} million multiply-adds")
+        print(f"{options.out}: {options.out.stat().st_size / 1024:.0f} KiB, {cost}")
     print(f"read back; largest difference from PyTorch {difference_px:.2g} px of the crop")
     return weights
 
@@ -226,24 +223,27 @@ def to_weights(
     )
 
 
-def export(weights: Weights, extractor: str, path: Path) -> float:
-    """Check a weights file's content through a file, then write it; returns pixels.
+def export(weights: Weights, extractor: str, path: Path | None) -> float:
+    """Check a weights file's content through a file, then write it, if to ``path``; pixels.
 
     The file is read back and the NumPy backend's landmarks on random images are held against
     PyTorch's for the stored tensors. The largest difference in pixels of the network's crop is
     returned; ExportError where it is above its extractor's tolerance, and nothing is written then.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        trial = Path(folder) / path.name
+    place = None if path is None else path.parent
+    with tempfile.TemporaryDirectory(dir=place, prefix=".export-") as folder:
+        trial = Path(folder, "weights.npz" if path is None else path.name)
         write(trial, weights)
         stored = read(trial)
         difference_px = largest_difference_px(stored, CHECKED_IMAGES[extractor])
         if not difference_px <= LANDMARK_TOLERANCE_PX[extractor]:
             raise ExportError(
-                f"{path}: landmarks differ from PyTorch's by {difference_px:.3g} px of the crop; "
-                f"accepted are {LANDMARK_TOLERANCE_PX[extractor]} px"
+                f"{path or 'the weights'}: landmarks differ from PyTorch's by "
+                f"{difference_px:.3g} px of the crop; accepted are "
+                f"{LANDMARK_TOLERANCE_PX[extractor]} px"
             )
-        trial.replace(path)
+        if path is not None:
+            trial.replace(path)
     return difference_px
 
 
