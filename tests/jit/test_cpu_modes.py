@@ -49,8 +49,6 @@ def test_tiles_for_arm() -> None:
     code = """
 from npshapenet.jit import cpu
 cpu.target = lambda: cpu.Target("aarch64-unknown-linux-gnu", "cortex-a72", "+neon")
-pytest.importorskip("llvmlite")
-
 import llvmlite.binding as llvm
 from npshapenet.jit import compile as compiling
 llvm.initialize_all_targets()
