@@ -12,7 +12,7 @@ import numpy as np
 from npshapenet import image
 from npshapenet.detectors import Detector, Framing, detect, detector_named
 from npshapenet.image import Box
-from npshapenet.markup import IBUG68
+from npshapenet.markup import IBUG68, LANDMARK_COUNT
 from npshapenet.model import Model, default_model
 from npshapenet.shape import Parameters
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: From the extent of the 68 points to the box of their face.
 #: Fitted by python -m reference.fit_detectors landmarks --labels 300w/train/labels.xml
-LANDMARK_FRAMING: Final = Framing(scale=1.035, shift_x=-0.002, shift_y=-0.085)
+LANDMARK_FRAMING: Final = Framing(scale=1.038, shift_x=-0.005, shift_y=-0.088)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,23 +103,26 @@ def box_around(landmarks: ArrayLike) -> Box:
     """The box of a face by its landmarks (68, 2), in pixels of the photo, as the models expect it.
 
     The square around the points' extent that boxes of the training set are in the median:
-    side 1.035 × the extent's longer side, the centre 8.5 % of it higher. ValueError for points
+    side 1.038 × the extent's longer side, the centre 8.8 % of it higher. ValueError for points
     that are not (68, 2), not finite, or all in one place.
     """
+    return LANDMARK_FRAMING(landmark_extent(landmarks))
+
+
+def landmark_extent(landmarks: ArrayLike) -> Box:
+    """The smallest box that holds the points (68, 2); ValueError as for ``box_around``."""
     points = np.asarray(landmarks, np.float64)
-    if points.shape != (68, 2):
+    if points.shape != (LANDMARK_COUNT, 2):
         raise ValueError(f"landmarks must be (68, 2), x and y; got shape {points.shape}")
     if not np.isfinite(points).all():
         raise ValueError("landmarks must be finite numbers; got NaN or infinity")
-    # A pixel's edges lie half a pixel to both sides of its centre.
+    # Boxes count from the photo's outer edge, half a pixel before the first centre.
     left, top = (points.min(axis=0) + 0.5).tolist()
     right, bottom = (points.max(axis=0) + 0.5).tolist()
-    return LANDMARK_FRAMING(Box(left, top, right, bottom))
+    return Box(left, top, right, bottom)
 
 
-def _look(
-    photo: Image.Image | NDArray[Any], boxes: Sequence[Box], model: Model
-) -> list[Face]:
+def _look(photo: Image.Image | NDArray[Any], boxes: Sequence[Box], model: Model) -> list[Face]:
     crops = [image.crop_face(photo, box, model.crop_factor) for box in boxes]
     parameters = model.parameters(crops)
     sides_px = np.array([len(crop.gray) for crop in crops], np.float32)
