@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
@@ -27,13 +27,13 @@ class Smoothing:
     ``cutoff_hz`` is the cut-off frequency for a point at rest: lower is steadier.
     ``cutoff_hz_per_speed`` is what each face size a second of the point's speed adds to it: higher
     follows faster. ``speed_cutoff_hz`` smooths the speed itself. In the paper's terms f_cmin, β
-    and the derivate cutoff; the defaults are tuned by ``python -m reference.steadiness --tune``.
+    and dcutoff. The defaults were chosen by ``python -m reference.steadiness --tune``.
     ValueError for numbers that aren't finite, cut-offs that aren't positive, a negative β.
     """
 
-    cutoff_hz: float = 1.0
-    cutoff_hz_per_speed: float = 10.0
-    speed_cutoff_hz: float = 2.0
+    cutoff_hz: float = 0.3
+    cutoff_hz_per_speed: float = 12.0
+    speed_cutoff_hz: float = 3.0
 
     def __post_init__(self) -> None:
         for name in ("cutoff_hz", "speed_cutoff_hz"):
@@ -45,14 +45,17 @@ class Smoothing:
             )
 
 
+DEFAULT_SMOOTHING: Final = Smoothing()
+
+
 class OneEuroFilter:
     """The points of one face over time, smoothed; each point has a state of its own.
 
     Speeds are in units of the face's size, so that the same settings serve small and large faces.
     """
 
-    def __init__(self, settings: Smoothing | None = None) -> None:
-        self.settings = Smoothing() if settings is None else settings
+    def __init__(self, settings: Smoothing = DEFAULT_SMOOTHING) -> None:
+        self.settings = settings
         self.reset()
 
     def reset(self) -> None:

@@ -16,7 +16,7 @@ from npshapenet.faces import Face, box_around, faces_in
 from npshapenet.image import SIDE_MIN_PX, Box
 from npshapenet.markup import IBUG68
 from npshapenet.model import Model, default_model
-from npshapenet.smoothing import OneEuroFilter, Smoothing
+from npshapenet.smoothing import DEFAULT_SMOOTHING, OneEuroFilter, Smoothing
 from npshapenet.track import Track, centre, distance, overlap, side_px
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ class TrackingLimits:
                 raise ValueError(f"{each.name} must be a positive {wanted}, not {value!r}")
 
 
+DEFAULT_LIMITS: Final = TrackingLimits()
+
+
 class _Sighting(NamedTuple):
     """A face of this frame, the track that it is, the box around its landmarks."""
 
@@ -104,8 +107,8 @@ class Tracker:
         detector: str | Detector = "auto",
         model: Model | None = None,
         *,
-        smoothing: Smoothing | None = Smoothing(),
-        limits: TrackingLimits = TrackingLimits(),
+        smoothing: Smoothing | None = DEFAULT_SMOOTHING,
+        limits: TrackingLimits = DEFAULT_LIMITS,
     ) -> None:
         self._detector = detector_named(detector)
         self._model = default_model() if model is None else model
