@@ -162,7 +162,8 @@ def _follow(video: Video, tracker: Tracker, arguments: argparse.Namespace) -> in
     except VideoError as error:
         raise CommandError(reason(error)) from error
     except OSError as error:
-        raise CommandError(f"{arguments.csv} can't be written: {reason(error)}") from error
+        place = error.filename or arguments.csv or arguments.out
+        raise CommandError(f"{place} can't be written: {reason(error)}") from error
     finally:
         progress.end()
     print(
