@@ -24,7 +24,7 @@ from npshapenet.faces import Face
 from npshapenet.smoothing import DEFAULT_SMOOTHING
 from npshapenet.tracking import Tracker
 from npshapenet.video.errors import VideoError
-from npshapenet.video.opencv import INSTALL_WINDOWS, has_windows, import_cv2
+from npshapenet.video.opencv import INSTALL_WINDOWS, has_windows, import_cv2, silence
 from npshapenet.video.overlay import draw_faces
 from npshapenet.video.reading import Frame, Video
 from npshapenet.video.writing import CODECS, VideoFile
@@ -119,7 +119,7 @@ def _check(arguments: argparse.Namespace) -> None:
         if path.exists() and not path.is_file():
             raise CommandError(f"{path} is no plain file, and can't be replaced by one", USAGE)
     try:
-        import_cv2()
+        silence()
     except ImportError as error:
         raise CommandError(reason(error), USAGE) from error
     if arguments.show:
@@ -167,7 +167,7 @@ def _follow(video: Video, tracker: Tracker, arguments: argparse.Namespace) -> in
     finally:
         progress.end()
     print(
-        f"{video.name}: {progress.frames} frames, {len(ids)} faces, "
+        f"{video.name}: {progress.frames} frames, faces: {len(ids)}, "
         f"{progress.frames_per_second:.0f} frames/s"
     )
     kept = "" if not (arguments.out or arguments.csv) else "; all before it is written"

@@ -1,4 +1,4 @@
-"""OpenCV, imported when a video is, and quiet: what fails, npshapenet says itself."""
+"""OpenCV, imported when it is needed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ _QUIET: Final = "-8"
 @functools.cache
 def import_cv2() -> Any:
     """The module cv2; ImportError, saying what to install, where there is none."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _QUIET)
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         import cv2
     except ImportError as error:
@@ -28,6 +26,15 @@ def import_cv2() -> Any:
             f"({' '.join(str(error).split())}): {INSTALL}"
         ) from error
     return cv2
+
+
+def silence() -> None:
+    """Keep OpenCV and FFmpeg, from now on, from printing on stderr: for a command line.
+
+    FFmpeg's part has no effect once a video was opened.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", _QUIET)
+    import_cv2().utils.logging.setLogLevel(0)
 
 
 def has_windows() -> bool:
