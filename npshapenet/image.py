@@ -155,7 +155,9 @@ def crop_face(photo: Image.Image | NDArray[Any], box: Box | Sequence[float], fac
         gray = _rgb_to_gray(upright[y0:y1, x0:x1])
     else:
         gray = _gray_values(upright[y0:y1, x0:x1])
-    return Crop(gray[np.ix_(rows - y0, columns - x0)], left, top)
+    is_inside = gray.shape == (side, side)
+    square = gray.copy() if is_inside else gray[np.ix_(rows - y0, columns - x0)]
+    return Crop(square, left, top)
 
 
 def to_gray(photo: Image.Image) -> NDArray[np.uint8]:
