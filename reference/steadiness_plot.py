@@ -31,7 +31,8 @@ def draw_steadiness(
     """Write a PNG: jitter and lag of each motion, and one point's way in the quick shake.
 
     ``by_motion`` has for each motion the figures "without filter" and "with filter"; ``traces``
-    one coordinate over the frames (F,), by name.
+    one coordinate over the frames (F,), by name. The aims are those of the still face's jitter
+    and of the quick shake's lag.
     """
     figure = Figure(figsize=(9.6, 6.2), dpi=120, layout="constrained")
     figure.suptitle(title, fontsize=11)
@@ -42,8 +43,11 @@ def draw_steadiness(
     moving = {name: each for name, each in by_motion.items() if name != "still"}
     _bars(lag, moving, "lag_frames", "%.2f")
     lag.set_ylabel("lag, frames of 1/30 s", fontsize=8)
-    for axes, aim in ((jitter, jitter_aim_percent), (lag, lag_aim_frames)):
-        axes.axhline(aim, color="0.4", linewidth=0.8, linestyle=(0, (4, 3)))
+    for axes, motion, aim in (
+        (jitter, list(by_motion).index("still"), jitter_aim_percent),
+        (lag, list(moving).index("quick shake"), lag_aim_frames),
+    ):
+        axes.hlines(aim, motion - 0.45, motion + 0.45, color="0.2", linewidth=1.2, label="aim")
     jitter.legend(frameon=False, fontsize=8)
 
     trace = figure.add_subplot(grid[1, :])
@@ -51,8 +55,8 @@ def draw_steadiness(
         trace.plot(values, label=name, color=_COLOURS.get(name, "0.2"), linewidth=1.2)
     trace.set_xlabel("frame", fontsize=8)
     trace.set_ylabel("x of the nose tip, pixels", fontsize=8)
-    trace.set_title("quick shake, one face", fontsize=9)
-    trace.legend(frameon=False, fontsize=8, ncols=3)
+    trace.set_title("quick shake, one face", fontsize=9, loc="left")
+    trace.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     for axes in (jitter, lag, trace):
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
