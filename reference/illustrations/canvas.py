@@ -10,20 +10,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 
 from npshapenet.markup import CLOSED_REGIONS, REGIONS
 from reference.atomic import write_atomically
 
 DOTS_PER_INCH: Final = 110
-PALETTE_COLOURS: Final = 192
+PALETTE_COLOURS: Final = 256
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, PURPLE, GRAY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#999999"
+#: For points on photos, where the blue above is too dark.
+SKY = "#50AAFF"
 
 #: Colours that are seen on photos, one for each region; left and right differ.
 REGION_COLOURS: Final = {
-    "jaw": "#50AAFF",
+    "jaw": SKY,
     "right_eyebrow": "#FFC828",
     "left_eyebrow": "#FF8C28",
     "nose_bridge": "#5AE65A",
@@ -87,6 +89,16 @@ def plain_plot(axes: Axes, title: str, x_label: str, y_label: str) -> None:
 def write_figure(path: Path, figure: Figure) -> None:
     """Write a figure as a PNG of few colours, which takes a third of the space."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
-    picture = Image.open(drawn).convert("RGB").quantize(PALETTE_COLOURS, dither=Image.Dither.NONE)
+    figure.savefig(drawn, format="png", bbox_inches="tight", pad_inches=0.06)
+    picture = _with_few_colours(Image.open(drawn).convert("RGB"))
     write_atomically(path, lambda file: picture.save(file, format="PNG", optimize=True))
+
+
+def _with_few_colours(picture: Image.Image) -> Image.Image:
+    """The picture (mode RGB) in its commonest colours and ours, which thin lines would lose."""
+    ours = [BLUE, ORANGE, GREEN, PURPLE, GRAY, *REGION_COLOURS.values(), "#FFFFFF", "#000000"]
+    kept = [ImageColor.getrgb(colour)[:3] for colour in dict.fromkeys(ours)]
+    common = picture.quantize(PALETTE_COLOURS - len(kept)).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in kept for value in colour] + common)
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)

@@ -43,7 +43,7 @@ def draw_crop(face: DemoFace, model: npshapenet.Model) -> Figure:
     show(
         photo,
         np.asarray(face.photo),
-        f"box, and the square of {model.crop_factor:g} times its side",
+        f"the box, and {model.crop_factor:g} times its side",
     )
     _outline(photo, *face.box.edges, ORANGE)
     left, top = crop.left, crop.top

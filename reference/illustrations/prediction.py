@@ -14,6 +14,7 @@ from reference.illustrations.canvas import (
     GRAY,
     ORANGE,
     PURPLE,
+    SKY,
     draw_face,
     plain_plot,
     show,
@@ -81,10 +82,10 @@ def draw_prediction(face: DemoFace, model: npshapenet.Model) -> Figure:
     bars.legend(frameon=False, fontsize=8)
     plain_plot(bars, "scores of the shape model", "component", "standard deviations")
     error = interocular_nme_percent(parameters.network_landmarks()[None], truth[None])[0]
-    show(picture, crop.gray, f"points said (blue) and labelled (orange): {error:.2f} % apart")
+    show(picture, crop.gray, f"said (blue), labelled (orange):\n{error:.2f} % apart")
     labelled = face.landmarks - [crop.left, crop.top]
     picture.plot(*labelled.T, ".", color=ORANGE, markersize=4)
-    draw_face(picture, parameters.landmarks(len(crop.gray)), "#50AAFF", markersize=4)
+    draw_face(picture, parameters.landmarks(len(crop.gray)), SKY, markersize=4)
     return figure
 
 
@@ -118,7 +119,7 @@ def draw_quality(faces: Sequence[DemoFace], model: npshapenet.Model) -> Figure:
         crop = _shifted(faces[0], shift).crop(model)
         show(axes, crop.gray, f"{100 * shift:.0f} %")
         points = model.predict(crop)
-        axes.plot(*points.T, ".", color="#50AAFF" if shift < 0.5 else GRAY, markersize=2.5)
+        axes.plot(*points.T, ".", color=SKY if shift < 0.5 else GRAY, markersize=2.5)
     return figure
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 import npshapenet
 from reference.illustrations.canvas import (
@@ -25,6 +26,7 @@ from reference.shape_model import fit_parameters, reconstruct
 
 DEVIATIONS = 2.5
 MODES_SHOWN = 4
+TURN_DEG = 20.0
 COMPONENT_COUNTS = (0, 1, 5, 25, 100)
 
 
@@ -70,8 +72,15 @@ def nearest_landmarks(mean: Floats, components: Floats, landmarks: Floats) -> Fl
 
 
 def draw_transform(face: DemoFace, model: npshapenet.Model) -> Figure:
-    """From the mean face to points in the crop, one step of the formula at a time."""
-    crop = face.crop(model)
+    """From the mean face to points in the crop, one step of the formula at a time.
+
+    The photo is turned by TURN_DEG, so that there is a turn to see.
+    """
+    left, top, right, bottom = face.box.edges
+    centre = (left + right) / 2, (top + bottom) / 2
+    # Pillow turns to the other side.
+    photo = face.photo.rotate(-TURN_DEG, Image.Resampling.BICUBIC, center=centre)
+    crop = npshapenet.crop_face(photo, face.box, model)
     parameters = model.parameters(crop)
     side = len(crop.gray)
     mean, _ = _arrays(model)
@@ -95,7 +104,7 @@ def draw_transform(face: DemoFace, model: npshapenet.Model) -> Figure:
         face_plane(plane, title)
     _share_limits(axes[:4])
     x, y = parameters.translation
-    title = f"+ translation ({x:.2f}, {y:.2f}), in pixels".replace("-", "−")
+    title = f"moved by ({x:.2f}, {y:.2f})".replace("-", "−")
     show(axes[4], crop.gray, title)
     draw_face(axes[4], parameters.landmarks(side), markersize=2)
     return figure
