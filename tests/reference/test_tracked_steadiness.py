@@ -11,7 +11,7 @@ pytest.importorskip("lxml")
 pytest.importorskip("tqdm")
 pytest.importorskip("matplotlib")
 
-from reference import steadiness
+from reference import tracked_steadiness as steadiness
 from reference.clips import MOTIONS, Clip
 from reference.tracked_clips import figures
 

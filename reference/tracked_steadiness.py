@@ -1,4 +1,4 @@
-"""python -m reference.steadiness: jitter and lag of tracked faces, with and without the filter."""
+"""python -m reference.tracked_steadiness: jitter and lag of tracked faces, with and without the filter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from npshapenet.smoothing import DEFAULT_SMOOTHING, Smoothing
 from reference.clips import FRAMES_PER_SECOND, MOTIONS, Clip, clip_of
 from reference.data.face import LabelError, LabelledFace
 from reference.data.labels import read_labels
-from reference.steadiness_plot import draw_steadiness
+from reference.tracked_steadiness_plot import draw_steadiness
 from reference.tracked_clips import FaceLost, Figures, figures, mean, smoothed, track
 from reference.views import open_view
 
@@ -42,8 +42,8 @@ the face with npshapenet's Tracker, and say how much the landmarks jitter and la
 without its One-Euro filter. The filter's settings are tuned on other faces than those reported.
 """
 _EPILOG = """\
-example: python -m reference.steadiness --labels 300w/common/labels.xml --plot steadiness.png
-         python -m reference.steadiness --labels 300w/train/labels.xml --faces 60 --tune
+example: python -m reference.tracked_steadiness --labels 300w/common/labels.xml --plot steadiness.png
+         python -m reference.tracked_steadiness --labels 300w/train/labels.xml --faces 60 --tune
 """
 
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_tuning_table(tracked), end="")
             return 0
         if not all(tracked.values()):
-            print("reference.steadiness: every face was lost, in one motion", file=sys.stderr)
+            print("reference.tracked_steadiness: every face was lost, in one motion", file=sys.stderr)
             return 1
         by_motion = {name: _compared(clips) for name, clips in tracked.items()}
         print(_table(by_motion, {name: len(clips) for name, clips in tracked.items()}), end="")
@@ -71,17 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             aims = JITTER_AIM_PERCENT, LAG_AIM_FRAMES
             draw_steadiness(options.plot, title, by_motion, traces, *aims)
     except (OSError, LabelError, ValueError) as error:
-        print(f"reference.steadiness: {error}", file=sys.stderr)
+        print(f"reference.tracked_steadiness: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("reference.steadiness: interrupted", file=sys.stderr)
+        print("reference.tracked_steadiness: interrupted", file=sys.stderr)
         return 130
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m reference.steadiness",
+        prog="python -m reference.tracked_steadiness",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
