@@ -20,12 +20,12 @@ FRAMES = 75
 
 @pytest.fixture
 def clip(rng: np.random.Generator) -> Clip:
-    """68 bright dots on black, at whole pixels well apart."""
-    photo = np.zeros((200, 200), np.uint8)
+    """68 soft dots on black, well apart."""
     places = np.stack(np.meshgrid(np.arange(9), np.arange(8)), axis=-1).reshape(-1, 2)[:68]
     landmarks = 50.0 + 12 * places
-    for x, y in landmarks.astype(int):
-        photo[y, x] = 255
+    rows, columns = np.mgrid[:200, :200]
+    dots = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 4) for x, y in landmarks]
+    photo = np.rint(255 * np.clip(np.sum(dots, axis=0), 0, 1)).astype(np.uint8)
     return Clip(photo, (50, 50, 150, 150), landmarks, MOTIONS["still"], FRAMES, 0.0, 0)
 
 
@@ -68,15 +68,13 @@ def test_a_lag_is_found(clip: Clip, name: str, lag: float) -> None:
 def test_jitter_is_relative_to_the_eyes(clip: Clip, rng: np.random.Generator) -> None:
     unit_px = np.linalg.norm(clip.landmarks[36] - clip.landmarks[45]) / 100
     noise = rng.normal(0, 0.5 * unit_px, (FRAMES, 68, 2))
-    got = figures(clip, clip.landmarks + [3.0, 0.0] + noise)
+    got = figures(clip, clip.landmarks + np.array([3.0, 0.0]) + noise)
     assert got.jitter == pytest.approx(0.5 * np.sqrt(2), rel=0.05)
     assert got.step == pytest.approx(1.0, rel=0.05)
     assert np.isnan(got.lag_frames)
 
 
-def test_the_command(
-    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = str(shared_data / "300w" / "common" / "labels.xml")
     plot = tmp_path / "steadiness.png"
     words = ["--labels", labels, "--faces", "1", "--frames", "60", "--plot", str(plot)]
