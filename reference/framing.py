@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 #: What the mix draws from: the bounds within which a good model stays nearly as good.
 MIX: Final = Perturbation(shift=0.1, scale=0.15, turn_deg=30)
-_MIX_DRAWS: Final = 2
+MIX_DRAWS: Final = 2
 #: Box sides from its centre that a turned photo shows: 1.5 × the box, and a little more.
 _TURN_REACH: Final = 0.8
 
@@ -148,7 +148,7 @@ def measure_framing(
         for step in axis.steps
     ]
     changes += [
-        Perturbation(MIX.shift, MIX.scale, MIX.turn_deg, seed + draw) for draw in range(_MIX_DRAWS)
+        Perturbation(MIX.shift, MIX.scale, MIX.turn_deg, seed + draw) for draw in range(MIX_DRAWS)
     ]
     inside: list[list[bool]] = []
     errors: dict[str, list[list[float]]] = {system.name: [] for system in systems}
