@@ -72,9 +72,10 @@ def draw_cumulative_errors(
             color=_colour(index),
             linestyle=_LINE_STYLES[index % len(_LINE_STYLES)],
         )
-        axes.plot(mean, 0, "^", color=_colour(index), markersize=7, clip_on=False, zorder=3)
+        if mean <= limit_percent:
+            axes.plot(mean, 0, "^", color=_colour(index), markersize=7, clip_on=False, zorder=3)
     for index, mark in enumerate(marks, len(nme_percent)):
-        _draw_mark(axes, mark, _colour(index))
+        _draw_mark(axes, mark, _colour(index), limit_percent)
     axes.axvline(metrics.AUC_LIMIT_PERCENT, color="0.6", linewidth=0.8)
     axes.set(xlim=(0, limit_percent), ylim=(0, 1.005), xlabel=f"{_ERROR_LABEL} (triangles: mean)")
     axes.set_ylabel("share of faces with at most this error")
@@ -82,13 +83,14 @@ def draw_cumulative_errors(
     _write(path, figure)
 
 
-def _draw_mark(axes: Axes, mark: Mark, colour: str) -> None:
+def _draw_mark(axes: Axes, mark: Mark, colour: str, limit_percent: float) -> None:
     label = f"{mark.name}: mean {mark.nme_percent:.2f} %"
     places, heights = [mark.nme_percent], [0.0]
     if mark.failure_rate_8 is not None:
         places.append(metrics.AUC_LIMIT_PERCENT)
         heights.append(1 - mark.failure_rate_8 / 100)
-    axes.plot(places, heights, "^", color=colour, label=label, markersize=7, clip_on=False)
+    is_within = mark.nme_percent <= limit_percent
+    axes.plot(places, heights, "^", color=colour, label=label, markersize=7, clip_on=not is_within)
 
 
 def draw_framing(path: Path, title: str, framing: Mapping[str, Framing]) -> None:

@@ -54,6 +54,13 @@ def test_a_published_point_is_marked(tmp_path: Path) -> None:
     assert len({path.read_bytes() for path in (plain, marked, elsewhere)}) == 3
 
 
+@pytest.mark.filterwarnings("error")
+def test_means_beyond_the_plot_leave_its_layout_alone(tmp_path: Path) -> None:
+    far = plots.Mark("a set", "published", 60.0)
+    plots.draw_cumulative_errors(tmp_path / "c.png", "a set", {"s": [1.0, 90.0]}, marks=[far])
+    assert is_picture(tmp_path / "c.png")
+
+
 @pytest.mark.parametrize(
     ("errors", "places", "shares"),
     [
