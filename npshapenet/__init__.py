@@ -17,10 +17,13 @@ The bundled weights have terms of their own: ``npshapenet/models/LICENSE``.
 
 from __future__ import annotations
 
+from npshapenet.faces import Face, find_faces
 from npshapenet.image import Box, Crop
 from npshapenet.markup import REGIONS
 from npshapenet.model import Model, crop_face, load, predict
 from npshapenet.shape import Parameters
+from npshapenet.smoothing import Smoothing
+from npshapenet.tracking import Tracker, TrackingLimits
 from npshapenet.weights import WeightsError
 
 __version__ = "0.1.0"
@@ -29,11 +32,16 @@ __all__ = [
     "REGIONS",
     "Box",
     "Crop",
+    "Face",
     "Model",
     "Parameters",
+    "Smoothing",
+    "Tracker",
+    "TrackingLimits",
     "WeightsError",
     "__version__",
     "crop_face",
+    "find_faces",
     "load",
     "predict",
 ]
