@@ -126,10 +126,10 @@ def _candidates(work: Workload, available: Collection[str], folder: Path) -> Ite
         yield _Candidate(WARM, ("numba", model, str(crop)), True)
         yield _Candidate(COLD, ("numba", model, str(crop)), True, has_empty_cache=True)
     if systems.ONNX_RUNTIME in available:
-        from benchmarks.onnx_graph import make_onnx_model
+        from reference.onnx_graph import make_network_model
 
         network = folder / "network.onnx"
-        onnx_model = make_onnx_model(work.weights.network, work.weights.tensors)
+        onnx_model = make_network_model(work.weights.network, work.weights.tensors)
         network.write_bytes(onnx_model.SerializeToString())
         arguments = "onnxruntime", str(network), str(image)
         yield _Candidate(systems.ONNX_RUNTIME, arguments, False)

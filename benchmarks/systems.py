@@ -163,12 +163,12 @@ def _inference(network: Callable[[Any], Any], image: Any) -> Callable[[], Any]:
 def _onnx_runtime(work: Workload) -> Iterator[System]:
     import onnxruntime
 
-    from benchmarks.onnx_graph import IMAGE, PARAMETERS, make_onnx_model
+    from reference.onnx_graph import IMAGE, PARAMETERS, make_network_model
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    model = make_onnx_model(work.weights.network, work.weights.tensors)
+    model = make_network_model(work.weights.network, work.weights.tensors)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -193,10 +193,10 @@ def _onnx_runtime(work: Workload) -> Iterator[System]:
 def _openvino(work: Workload) -> Iterator[System]:
     import openvino
 
-    from benchmarks.onnx_graph import make_onnx_model
+    from reference.onnx_graph import make_network_model
 
     core = openvino.Core()
-    model = make_onnx_model(work.weights.network, work.weights.tensors)
+    model = make_network_model(work.weights.network, work.weights.tensors)
     compiled = core.compile_model(
         core.read_model(model.SerializeToString()),
         "CPU",

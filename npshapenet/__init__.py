@@ -22,6 +22,8 @@ from npshapenet.image import Box, Crop
 from npshapenet.markup import REGIONS
 from npshapenet.model import Model, crop_face, load, predict
 from npshapenet.shape import Parameters
+from npshapenet.smoothing import Smoothing
+from npshapenet.tracking import Tracker, TrackingLimits
 from npshapenet.weights import WeightsError
 
 __version__ = "0.1.0"
@@ -33,6 +35,9 @@ __all__ = [
     "Face",
     "Model",
     "Parameters",
+    "Smoothing",
+    "Tracker",
+    "TrackingLimits",
     "WeightsError",
     "__version__",
     "crop_face",

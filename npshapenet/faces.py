@@ -38,13 +38,15 @@ class Face:
     (68, 2), are x and y in pixels of the photo (upright, as its EXIF data says), the centre of
     its top-left pixel at (0, 0). ``parameters`` is what the network said of the crop. ``quality``
     is the error that the model itself expects, the NME in percent: a good face has some 3, a
-    picture without a face 30 and more; None where the model gives no estimate.
+    picture without a face 30 and more; None where the model gives no estimate. ``id`` is the
+    number by which a ``Tracker`` knows the face again; None in a single photo.
     """
 
     box: Box
     landmarks: Floats
     parameters: Parameters
     quality: float | None
+    id: int | None = None
 
     @property
     def tilt_rad(self) -> float:

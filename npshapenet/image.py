@@ -56,7 +56,8 @@ class Box:
 
     def __post_init__(self) -> None:
         for edge in self.edges:
-            if not isinstance(edge, SupportsFloat):
+            # A protocol is slow to check, and a tracker makes many boxes.
+            if not isinstance(edge, (float, int, SupportsFloat)):
                 raise TypeError(f"the edges of a box are numbers; got {str(self.edges)[:80]}")
         if not all(math.isfinite(edge) for edge in self.edges):
             raise ValueError(f"{self} is not finite")
@@ -133,7 +134,7 @@ def crop_face(photo: Image.Image | NDArray[Any], box: Box | Sequence[float], fac
     """
     if not isinstance(box, Box):
         box = box_of_edges(box)
-    upright = _checked_photo(photo) if isinstance(photo, np.ndarray) else _upright(photo)
+    upright = check_photo(photo) if isinstance(photo, np.ndarray) else _upright(photo)
     if isinstance(upright, np.ndarray):
         height, width = upright.shape[:2]
     else:
@@ -154,7 +155,9 @@ def crop_face(photo: Image.Image | NDArray[Any], box: Box | Sequence[float], fac
         gray = _rgb_to_gray(upright[y0:y1, x0:x1])
     else:
         gray = _gray_values(upright[y0:y1, x0:x1])
-    return Crop(gray[np.ix_(rows - y0, columns - x0)], left, top)
+    is_inside = gray.shape == (side, side)
+    square = gray.copy() if is_inside else gray[np.ix_(rows - y0, columns - x0)]
+    return Crop(square, left, top)
 
 
 def to_gray(photo: Image.Image) -> NDArray[np.uint8]:
@@ -192,13 +195,31 @@ def to_rgb_array(photo: Image.Image | NDArray[Any]) -> NDArray[np.uint8]:
     """A photo, as ``crop_face`` takes it → ``uint8`` (H, W, 3), upright: what detectors look at."""
     if not isinstance(photo, np.ndarray):
         return np.asarray(to_rgb(photo))
-    array = _checked_photo(photo)
+    array = check_photo(photo)
     if array.ndim == 3:
         return np.ascontiguousarray(array)
     gray = _gray_values(array)
     if gray.dtype != np.uint8:
         gray = np.rint(gray * np.float32(255)).clip(0, 255).astype(np.uint8)
     return np.repeat(gray[:, :, None], 3, axis=2)
+
+
+def check_photo(photo: object) -> NDArray[Any]:
+    """A photo as an array: gray (H, W), or ``uint8`` (H, W, 3); the array itself.
+
+    The values of a gray one are not looked at. TypeError or ValueError for anything else.
+    """
+    array = _checked_array(photo)
+    if array.size == 0:
+        raise ValueError(f"the photo is empty: {_describe(array)}")
+    if array.ndim == 2:
+        return array
+    if array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8:
+        return array
+    raise ValueError(
+        f"a photo is gray (H, W), or uint8 (H, W, 3) in the order red, green, blue "
+        f"(of red, green, blue, alpha: array[..., :3]); got {_describe(array)}"
+    )
 
 
 def check_gray(crop: object) -> Gray:
@@ -338,20 +359,6 @@ def _rgb_to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image
 
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))
-
-
-def _checked_photo(photo: object) -> NDArray[Any]:
-    array = _checked_array(photo)
-    if array.size == 0:
-        raise ValueError(f"the photo is empty: {_describe(array)}")
-    if array.ndim == 2:
-        return array
-    if array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8:
-        return array
-    raise ValueError(
-        f"a photo is gray (H, W), or uint8 (H, W, 3) in the order red, green, blue "
-        f"(of red, green, blue, alpha: array[..., :3]); got {_describe(array)}"
-    )
 
 
 def _checked_array(value: object) -> NDArray[Any]:

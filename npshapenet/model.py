@@ -20,6 +20,8 @@ from npshapenet.shape import Parameters, split_outputs
 from npshapenet.weights import Weights
 
 if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -75,7 +77,10 @@ class Model:
     def __init__(self, weights: Weights, backend: BackendName | None = None) -> None:
         self.weights = weights
         self._asked_for = _asked_for(backend)
-        self._backend = _make_backend(self._asked_for or _best_backend(), weights)
+        try:
+            self._backend = _make_backend(self._asked_for or _best_backend(), weights)
+        except ImportError as error:
+            self._backend = self._numpy_instead(error)
         self._is_warm = False
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -137,14 +142,17 @@ class Model:
         try:
             self._backend.warmup()
         except ImportError as error:
-            reason = f"Numba doesn't work here ({' '.join(str(error).split())})"
-            if self._asked_for is not None:
-                raise ImportError(
-                    f"{reason}: pip install numba, or take the backend numpy"
-                ) from error
-            _warn_of_numpy(reason)
-            self._backend = _make_backend("numpy", self.weights)
+            self._backend = self._numpy_instead(error)
         self._is_warm = True
+
+    def _numpy_instead(self, error: ImportError) -> Backend:
+        """The NumPy backend, and a warning; ImportError if Numba was asked for."""
+        reason = f"Numba doesn't work here ({' '.join(str(error).split())})"
+        if self._asked_for is not None:
+            message = f"{reason}: pip install numba, or take the backend numpy"
+            raise type(error)(message, name=error.name) from error
+        _warn_of_numpy(reason)
+        return _make_backend("numpy", self.weights)
 
     def predict(self, crops: Crops, threads: int | None = None) -> Floats:
         """The landmarks of one gray crop, ``float32`` (L, 2), or of several, (N, L, 2).
@@ -212,7 +220,7 @@ def load(
     """
     path = DEFAULT_MODEL if path_or_name is None else path_or_name
     if isinstance(path, str) and re.fullmatch(r"[\w-]+", path):
-        path = _bundled_path(path)
+        return Model(_read_bundled(path), backend)
     return Model(weights.read(path), backend)
 
 
@@ -247,19 +255,31 @@ def crop_face(
 
 def bundled_models() -> list[str]:
     """The names of the models that come with this installation."""
-    return sorted(
-        name.removesuffix(".npz") for name in os.listdir(_MODELS_FOLDER) if name.endswith(".npz")
-    )
+    if os.path.isdir(_MODELS_FOLDER):
+        files = os.listdir(_MODELS_FOLDER)
+    else:
+        files = [file.name for file in _models_in_zip().iterdir()]
+    return sorted(name.removesuffix(".npz") for name in files if name.endswith(".npz"))
 
 
-def _bundled_path(name: str) -> str:
+def _read_bundled(name: str) -> Weights:
     names = bundled_models()
     if name not in names:
         raise ValueError(
             f"no bundled model is named {name!r}; there are: {', '.join(names) or 'none'} "
             f"(a file is given by its path, such as ./{name}.npz)"
         )
-    return os.path.join(_MODELS_FOLDER, f"{name}.npz")
+    path = os.path.join(_MODELS_FOLDER, f"{name}.npz")
+    if os.path.isdir(_MODELS_FOLDER):
+        return weights.read(path)
+    return weights.read_bytes((_models_in_zip() / f"{name}.npz").read_bytes(), path)
+
+
+def _models_in_zip() -> Traversable:
+    """The folder of bundled models, where the package is imported from a zip file."""
+    from importlib.resources import files  # slow to import, rarely needed
+
+    return files("npshapenet") / "models"
 
 
 def _make_backend(name: BackendName, weights: Weights) -> Backend:

@@ -110,7 +110,11 @@ def read_directory(path: str | os.PathLike[str]) -> dict[str, Member]:
         size = os.fstat(file.fileno()).st_size
         if size > FILE_BYTES_MAX:
             raise NpzError(f"larger than {FILE_BYTES_MAX >> 20} MiB")
-        data = file.read(size)
+        return directory(file.read(size))
+
+
+def directory(data: bytes) -> dict[str, Member]:
+    """As ``read_directory``, of the bytes of a file."""
     members: dict[str, Member] = {}
     for member in _members(memoryview(data)):
         if member.name in members:

@@ -139,36 +139,17 @@ def read(path: str | os.PathLike[str]) -> Weights:
     be read. Safe on files from anywhere: memory stays in proportion to the limits above.
     """
     try:
-        members = npz.read_directory(path)
-        if "meta" not in members:
-            raise WeightsError("not a weights file: it has no member meta")
-        meta = _read_meta(members.pop("meta"))
-        network = layer_graph.from_json(meta["network"])
-        shapes = network.tensor_shapes()
-        optional = [_LIMITS] if _LIMITS in members else []
-        _check_names([_MEAN, _COMPONENTS, *optional, *shapes], members)
-        if sum(math.prod(shape) for shape in shapes.values()) > NUMBERS_MAX:
-            raise WeightsError(f"its network has more than {NUMBERS_MAX} weights")
-        mean = _read_tensor(members[_MEAN], 2 * LANDMARKS_MAX)
-        components = _read_tensor(
-            members[_COMPONENTS], max(network.output_count - TRANSFORM_NUMBERS, 0) * mean.size
-        )
-        limits = _read_tensor(members[_LIMITS], 2 * network.output_count) if optional else None
-        return Weights(
-            network=network,
-            tensors={
-                name: _read_tensor(members[name], math.prod(shape))
-                for name, shape in shapes.items()
-            },
-            shape_model=ShapeModel(mean, components, limits),
-            normalisation=Normalisation(**meta["normalisation"]),
-            crop_factor=meta["crop_factor"],
-            markup=meta["markup"],
-            provenance=meta["provenance"],
-            storage=meta["storage"],
-        )
+        return _weights(npz.read_directory(path))
     except (npz.NpzError, NetworkError, WeightsError) as error:
         raise WeightsError(f"{os.fspath(path)}: {error}") from None
+
+
+def read_bytes(content: bytes, name: str) -> Weights:
+    """The weights in the bytes of a file, as ``read``; errors call it ``name``."""
+    try:
+        return _weights(npz.directory(content))
+    except (npz.NpzError, NetworkError, WeightsError) as error:
+        raise WeightsError(f"{name}: {error}") from None
 
 
 def write(path: str | os.PathLike[str], weights: Weights) -> None:
@@ -190,6 +171,36 @@ def write(path: str | os.PathLike[str], weights: Weights) -> None:
         if not np.isfinite(members[name]).all():
             raise WeightsError(f"{os.fspath(path)}: {name} has numbers too large for float16")
     replace_file(os.fspath(path), lambda file: _write_members(file, members))
+
+
+def _weights(members: dict[str, npz.Member]) -> Weights:
+    """What the members of a weights file say; NpzError, NetworkError or WeightsError."""
+    if "meta" not in members:
+        raise WeightsError("not a weights file: it has no member meta")
+    meta = _read_meta(members.pop("meta"))
+    network = layer_graph.from_json(meta["network"])
+    shapes = network.tensor_shapes()
+    optional = [_LIMITS] if _LIMITS in members else []
+    _check_names([_MEAN, _COMPONENTS, *optional, *shapes], members)
+    if sum(math.prod(shape) for shape in shapes.values()) > NUMBERS_MAX:
+        raise WeightsError(f"its network has more than {NUMBERS_MAX} weights")
+    mean = _read_tensor(members[_MEAN], 2 * LANDMARKS_MAX)
+    components = _read_tensor(
+        members[_COMPONENTS], max(network.output_count - TRANSFORM_NUMBERS, 0) * mean.size
+    )
+    limits = _read_tensor(members[_LIMITS], 2 * network.output_count) if optional else None
+    return Weights(
+        network=network,
+        tensors={
+            name: _read_tensor(members[name], math.prod(shape)) for name, shape in shapes.items()
+        },
+        shape_model=ShapeModel(mean, components, limits),
+        normalisation=Normalisation(**meta["normalisation"]),
+        crop_factor=meta["crop_factor"],
+        markup=meta["markup"],
+        provenance=meta["provenance"],
+        storage=meta["storage"],
+    )
 
 
 def _short(value: object) -> str:

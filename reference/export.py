@@ -1,4 +1,8 @@
-"""From a checkpoint to a weights file: python -m reference.export CHECKPOINT --out WEIGHTS."""
+"""From a checkpoint to a weights file, to an ONNX model, or to both.
+
+python -m reference.export CHECKPOINT --out WEIGHTS
+python -m reference.export CHECKPOINT_OR_WEIGHTS --onnx MODEL
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ import numpy as np
 import torch
 
 from npshapenet import network as network_module
+from npshapenet.model import bundled_models, load
 from npshapenet.plain import PlainBackend
 from npshapenet.shape import ShapeModel, split_outputs
 from npshapenet.weights import Normalisation, Storage, Weights, WeightsError, read, write
@@ -41,49 +46,123 @@ class ExportError(ValueError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 on success, 1 on failure."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check_usage(parser, options)
     try:
-        checkpoint = open_checkpoint(options.checkpoint, options.order, options.norm)
-        provenance = _provenance(checkpoint, options)
-        folding = folding_difference(checkpoint)
-        if not folding <= FOLDING_TOLERANCE:
-            raise ExportError(f"folding changes the parameters by {folding:.3g} of the largest")
-        storage = options.storage or DEFAULT_STORAGE[checkpoint.extractor]
-        weights = to_weights(checkpoint, storage, provenance)
-        difference_px = export(weights, checkpoint.extractor, options.out)
+        if is_weights(options.source):
+            weights = load(options.source, backend="numpy").weights
+        else:
+            weights = _export_checkpoint(options)
+        if options.onnx is not None:
+            _export_onnx(weights, options)
     except (CheckpointError, GraphError, ExportError, WeightsError, OSError) as error:
         print(f"reference.export: {error}", file=sys.stderr)
         return 1
-    size = options.out.stat().st_size
-    count = weights.network.multiply_adds()
-    print(f"{options.out}: {size / 1024:.0f} KiB, {count / 1e6:.2f} million multiply-adds")
-    print(f"read back; largest difference from PyTorch {difference_px:.2g} px of the crop")
     return 0
+
+
+def is_weights(source: str) -> bool:
+    """Whether the command's argument is a weights file, or names a bundled model."""
+    return source.endswith(".npz") or (source in bundled_models() and not Path(source).exists())
+
+
+def _check_usage(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with the usage where options are missing, or would be without effect."""
+    if options.out is None and options.onnx is None:
+        parser.error("--out, --onnx or both say what to write")
+    if options.onnx is None and (options.crop_side or options.crop_type):
+        parser.error("--crop-side and --crop-type are for --onnx")
+    unused = ("out", "storage", "terms", "figures", "order", "norm")
+    given = [f"--{name}" for name in unused if getattr(options, name) is not None]
+    if is_weights(options.source) and given:
+        parser.error(
+            f"{options.source} is a weights file; only checkpoints take {', '.join(given)}"
+        )
+
+
+def _export_checkpoint(options: argparse.Namespace) -> Weights:
+    """Write the weights file that --out asks for, if it does; its content."""
+    source = Path(options.source)
+    checkpoint = open_checkpoint(source, options.order, options.norm)
+    provenance = _provenance(checkpoint, options)
+    folding = folding_difference(checkpoint)
+    if not folding <= FOLDING_TOLERANCE:
+        raise ExportError(f"folding changes the parameters by {folding:.3g} of the largest")
+    storage = options.storage or DEFAULT_STORAGE[checkpoint.extractor]
+    weights = to_weights(checkpoint, storage, provenance)
+    difference_px = export(weights, checkpoint.extractor, options.out)
+    cost = f"{weights.network.multiply_adds() / 1e6:.2f} million multiply-adds"
+    if options.out is None:
+        print(f"{source}: {cost}")
+    else:
+        print(f"{options.out}: {options.out.stat().st_size / 1024:.0f} KiB, {cost}")
+    print(f"read back; largest difference from PyTorch {difference_px:.2g} px of the crop")
+    return weights
+
+
+def _export_onnx(weights: Weights, options: argparse.Namespace) -> None:
+    """Write the ONNX model that --onnx asks for."""
+    try:
+        from reference import onnx_export
+    except ModuleNotFoundError as error:
+        raise ExportError(f'--onnx needs {error.name}: pip install ".[onnx]"') from None
+    _, side_px, _ = weights.network.input_shape
+    try:
+        form = onnx_export.CropForm(options.crop_side or side_px, options.crop_type or "uint8")
+        difference_px = onnx_export.export_onnx(weights, form, options.onnx)
+    except onnx_export.OnnxError as error:
+        raise ExportError(f"{options.onnx}: {error}") from None
+    size = options.onnx.stat().st_size
+    outputs = f"landmarks float32 (N, {weights.landmark_count}, 2)"
+    if weights.has_quality:
+        outputs += ", quality float32 (N)"
+    print(f"{options.onnx}: {size / 1024:.0f} KiB, crop {form} → {outputs}")
+    print(
+        "run in ONNX Runtime; largest difference from npshapenet "
+        f"{difference_px:.2g} px of the crop"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m reference.export",
         description="Write the averaged weights of a checkpoint as a weights file, batch norm "
-        "folded, and check that it gives PyTorch's landmarks on random inputs.",
+        "folded, once it gives PyTorch's landmarks on random inputs; or weights as an ONNX model, "
+        "from gray crops to landmarks, once ONNX Runtime gives npshapenet's.",
     )
     parser.add_argument(
-        "checkpoint",
-        type=Path,
+        "source",
+        metavar="checkpoint",
         help="best.pt or last.pt of a run folder; or weights of the original ShapeNet or its "
-        "fork: a state dict in any of their containers, or a TorchScript file",
+        "fork: a state dict in any of their containers, or a TorchScript file; for --onnx also a "
+        "weights file (.npz) or the name of a bundled model",
     )
-    parser.add_argument("--out", type=Path, required=True, help="the weights file (.npz)")
+    parser.add_argument("--out", type=Path, metavar="WEIGHTS", help="the weights file (.npz)")
     parser.add_argument(
         "--storage",
         choices=get_args(Storage),
         help="default: float16, for the original extractor float32",
     )
     parser.add_argument(
-        "--terms", default="not stated", help="under which terms the weights may be used"
+        "--terms", help="under which terms the weights may be used; default: not stated"
     )
     parser.add_argument(
         "--figures", type=Path, help="metrics.json of reference.evaluate, kept in the metadata"
+    )
+    onnx = parser.add_argument_group("ONNX", "needs onnx and onnxruntime")
+    onnx.add_argument("--onnx", type=Path, metavar="MODEL", help="the ONNX model (.onnx)")
+    onnx.add_argument(
+        "--crop-side",
+        type=int,
+        metavar="PX",
+        help="side of the crops that it takes; default: that of the network, for others the model "
+        "has a resize",
+    )
+    onnx.add_argument(
+        "--crop-type",
+        choices=["uint8", "float32"],
+        help="uint8 (the default) in 0–255, float32 in 0–1",
     )
     original = parser.add_argument_group("weights of the original ShapeNet and its fork")
     original.add_argument(
@@ -131,10 +210,11 @@ def to_weights(
     network = checkpoint.network()
     graph, tensors = describe(network, checkpoint.side_px)
     mean, components = network.shape_layer.mean, network.shape_layer.components
+    limits = None if network.limits is None else network.limits.numpy()
     return Weights(
         network=network_module.from_json(graph),
         tensors={name: _rounded(name, tensor, storage) for name, tensor in tensors.items()},
-        shape_model=ShapeModel(mean.numpy(), components.numpy()),
+        shape_model=ShapeModel(mean.numpy(), components.numpy(), limits),
         normalisation=Normalisation(scale=1.0, offset=0.0),
         crop_factor=checkpoint.crop_factor,
         markup="ibug68" if len(mean) == 68 else f"points{len(mean)}",
@@ -143,24 +223,27 @@ def to_weights(
     )
 
 
-def export(weights: Weights, extractor: str, path: Path) -> float:
-    """Check a weights file's content through a file, then write it; returns pixels.
+def export(weights: Weights, extractor: str, path: Path | None) -> float:
+    """Check a weights file's content through a file, then write it, if to ``path``; pixels.
 
     The file is read back and the NumPy backend's landmarks on random images are held against
     PyTorch's for the stored tensors. The largest difference in pixels of the network's crop is
     returned; ExportError where it is above its extractor's tolerance, and nothing is written then.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        trial = Path(folder) / path.name
+    place = None if path is None else path.parent
+    with tempfile.TemporaryDirectory(dir=place, prefix=".export-") as folder:
+        trial = Path(folder, "weights.npz" if path is None else path.name)
         write(trial, weights)
         stored = read(trial)
         difference_px = largest_difference_px(stored, CHECKED_IMAGES[extractor])
         if not difference_px <= LANDMARK_TOLERANCE_PX[extractor]:
             raise ExportError(
-                f"{path}: landmarks differ from PyTorch's by {difference_px:.3g} px of the crop; "
-                f"accepted are {LANDMARK_TOLERANCE_PX[extractor]} px"
+                f"{path or 'the weights'}: landmarks differ from PyTorch's by "
+                f"{difference_px:.3g} px of the crop; accepted are "
+                f"{LANDMARK_TOLERANCE_PX[extractor]} px"
             )
-        trial.replace(path)
+        if path is not None:
+            trial.replace(path)
     return difference_px
 
 
@@ -217,7 +300,7 @@ def _provenance(
         **origin,
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "terms": _terms(options.terms, origin.get("data", ())),
+        "terms": _terms(options.terms or "not stated", origin.get("data", ())),
     }
     if options.figures is not None:
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import scipy.linalg
@@ -21,6 +21,26 @@ Floats = NDArray[np.float64]
 LANDMARK_COUNT = 68
 RIGHT_EYE_CORNERS = (36, 39)
 LEFT_EYE_CORNERS = (42, 45)
+
+#: How far a network's parameters may go, whatever it sees: further than any face of the training
+#: sets, and near enough that the points stay about the crop. Scores are in standard deviations,
+#: the scale is times or over the mean one, angle and translation are from the mean ones.
+SCORE_LIMIT = 6.0
+SCALE_FACTOR_LIMIT = 2.5
+ANGLE_LIMIT_RAD = np.pi / 2
+TRANSLATION_LIMIT = 0.75
+
+
+class LinearShapes(Protocol):
+    """A linear shape model, freshly fitted or of a weights file."""
+
+    @property
+    def mean(self) -> NDArray[np.floating]:
+        """(L, 2)."""
+
+    @property
+    def components(self) -> NDArray[np.floating]:
+        """(K, L, 2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +58,15 @@ class FittedShapeModel:
     variance_kept: float
     parameter_means: Floats
     parameter_deviations: Floats
+
+    def parameter_limits(self) -> Floats:
+        """The least and the largest (2, K + 4) that each parameter of a network may be."""
+        count = len(self.components)
+        scale, *transform = self.parameter_means[count:]
+        reach = np.array([ANGLE_LIMIT_RAD, TRANSLATION_LIMIT, TRANSLATION_LIMIT])
+        low = np.full(count, -SCORE_LIMIT), [scale / SCALE_FACTOR_LIMIT], transform - reach
+        high = np.full(count, SCORE_LIMIT), [scale * SCALE_FACTOR_LIMIT], transform + reach
+        return np.stack([np.concatenate(low), np.concatenate(high)])
 
 
 def fit(
@@ -186,11 +215,16 @@ def reconstruct(mean: Floats, components: Floats, parameters: Floats) -> Floats:
     return _as_points(factor[:, None] * _as_complex(shapes) + translation[:, None])
 
 
-def truncation_floor_percent(model: FittedShapeModel, landmarks: NDArray[np.floating]) -> float:
-    """The mean inter-ocular NME, in percent, that the model leaves even with the best scores."""
+def truncation_floor_percent(model: LinearShapes, landmarks: NDArray[np.floating]) -> float:
+    """The mean inter-ocular NME, in percent, that the model leaves even with the best scores.
+
+    Landmarks (N, L, 2) in any unit, N ≥ 1. What a shape model of the weights file has as limits
+    is left out of account.
+    """
+    mean, components = model.mean.astype(np.float64), model.components.astype(np.float64)
     # Where the components can turn and scale the face too, turns converge slowly.
-    parameters = fit_parameters(model.mean, model.components, landmarks, iterations=100)
-    closest = reconstruct(model.mean, model.components, parameters)
+    parameters = fit_parameters(mean, components, landmarks, iterations=100)
+    closest = reconstruct(mean, components, parameters)
     return float(interocular_nme_percent(closest, landmarks).mean())
 
 

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from typing import Final
 
 import npshapenet
-from npshapenet.cli import demo, info, predict
+from npshapenet.cli import demo, info, predict, video
 from npshapenet.cli.arguments import Parser, examples
-from npshapenet.cli.errors import USAGE, CommandError
+from npshapenet.cli.errors import INTERRUPTED, USAGE, CommandError
 
-#: What a shell reports of a command that Ctrl-C, or a pipe closed by its reader, has ended.
-INTERRUPTED: Final = 128 + 2
+#: What a shell reports of a command that a pipe closed by its reader has ended.
 PIPE_CLOSED: Final = 128 + 13
 
 _EXAMPLES: Final = (
     "npshapenet demo                                  on a photo that comes with it",
     "npshapenet predict portrait.jpg --box 175 76 266 167",
     "npshapenet predict face-crops/*.png --out landmarks.csv --draw overlays",
+    "npshapenet video talk.mp4 --out talk-landmarks.mp4",
     "npshapenet info                                  what the bundled weights are",
 )
 
@@ -78,6 +78,6 @@ def _parser() -> Parser:
     )
     parser.set_defaults(run=None)
     subcommands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for subcommand in (predict, demo, info):
+    for subcommand in (predict, video, demo, info):
         subcommand.add_to(subcommands)
     return parser

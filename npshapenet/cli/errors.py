@@ -4,6 +4,8 @@ from __future__ import annotations
 
 USAGE = 2
 FAILED = 1
+#: What a shell reports of a command that Ctrl-C has ended.
+INTERRUPTED = 128 + 2
 
 
 class CommandError(Exception):

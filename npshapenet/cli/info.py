@@ -6,10 +6,10 @@ import argparse
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-import npshapenet
 from npshapenet import jit
 from npshapenet.cli.arguments import examples, open_model
 from npshapenet.model import DEFAULT_MODEL, Model, bundled_models
@@ -66,9 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _summary(name_or_path: str, model: Model) -> Iterator[tuple[str, str]]:
     weights = model.weights
     _, height, width = weights.network.input_shape
-    file = _file(name_or_path)
+    file, size = _file(name_or_path)
     numbers = sum(tensor.size for tensor in weights.tensors.values())
-    yield "file", f"{file}, {file.stat().st_size / 1024:.0f} KiB, stored as {weights.storage}"
+    yield "file", f"{file}, {size / 1024:.0f} KiB, stored as {weights.storage}"
     yield "terms", _printable(weights.provenance.get("terms", "not stated"))
     yield "input", f"{width}×{height} gray, a square {weights.crop_factor:g} times the face's box"
     components = len(weights.shape_model.components)
@@ -87,10 +87,13 @@ def _summary(name_or_path: str, model: Model) -> Iterator[tuple[str, str]]:
         yield "compiled", jit.origin()
 
 
-def _file(name_or_path: str) -> Path:
-    if name_or_path in bundled_models():
-        return Path(npshapenet.__file__).with_name("models") / f"{name_or_path}.npz"
-    return Path(name_or_path)
+def _file(name_or_path: str) -> tuple[str, int]:
+    """Where the weights file is, and how many bytes it has."""
+    if name_or_path not in bundled_models():
+        return name_or_path, Path(name_or_path).stat().st_size
+    # Not a path: the package may lie in a zip file.
+    file = files("npshapenet") / "models" / f"{name_or_path}.npz"
+    return str(file), len(file.read_bytes())
 
 
 def _outline(value: Mapping[str, Any], indent: str = "") -> Iterator[str]:

@@ -8,6 +8,7 @@ not the user's own, or that others may write to, is never loaded from.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -16,6 +17,7 @@ import os
 import stat
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,19 +105,28 @@ if hasattr(os, "register_at_fork"):
 def _load_or_compile() -> Library:
     target = cpu.target()
     name = file_name(target)
-    try:
-        folder = cache_folder()
-        kept = _read(folder / name)
-    except OSError as error:
-        return _loaded(_compile(target), f"in memory only: {_reason(error)}", warn=True)
-    if kept is not None:
-        return _loaded(kept, f"kept in {folder}")
+    folders: list[Path] = []
+    problems: list[OSError] = []
+    for path in _cache_paths():
+        try:
+            folder = _safe_folder(path)
+            kept = _read(folder / name)
+        except OSError as error:
+            problems.append(error)
+            continue
+        if kept is not None:
+            return _loaded(kept, f"kept in {folder}")
+        folders.append(folder)
     code = _compile(target)
-    try:
-        _write(folder / name, code)
-    except OSError as error:
-        return _loaded(code, f"in memory only: {_reason(error)}", warn=True)
-    return _loaded(code, "compiled now")
+    for folder in folders:
+        try:
+            _write(folder / name, code)
+        except OSError as error:
+            problems.append(error)
+            continue
+        return _loaded(code, "compiled now")
+    reason = _reason(problems[0]) if problems else "no home folder, and no temporary one"
+    return _loaded(code, f"in memory only: {reason}", warn=True)
 
 
 def _reason(error: OSError) -> str:
@@ -168,10 +179,20 @@ def file_name(target: cpu.Target) -> str:
 def sources_digest() -> str:
     """Of the engine's sources, in hexadecimal digits."""
     digest = hashlib.sha256()
-    folder = Path(__file__).parent
     for name in _SOURCES:
-        digest.update((folder / name).read_bytes())
+        digest.update(_source(name))
     return digest.hexdigest()
+
+
+def _source(name: str) -> bytes:
+    """A file beside this one, which may lie in a zip file; ImportError where it isn't there."""
+    path = os.path.join(os.path.dirname(__file__), name)
+    loader: Any = __spec__.loader
+    try:
+        content: bytes = loader.get_data(path)
+    except OSError:
+        raise ImportError(f"{path} is missing, which a frozen program must have as well") from None
+    return content
 
 
 def _version_file(package: str) -> bytes:
@@ -180,25 +201,47 @@ def _version_file(package: str) -> bytes:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return b"none"
-    return Path(spec.origin).with_name("_version.py").read_bytes()
+    path = Path(spec.origin).with_name("_version.py")
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise ImportError(f"{path} is missing, which a frozen program must have as well") from None
 
 
-def cache_folder() -> Path:
-    """The folder for compiled code, made if need be; OSError if there can't be a safe one."""
+def _cache_paths() -> Iterator[Path]:
+    """Where compiled code may be kept: the folder that is given, and no other; or the user's, then
+    a temporary one, for users without a home and for homes on a read-only disk."""
     given = os.environ.get("NPSHAPENET_CACHE_DIR")
     if given:
-        folder = Path(given)
-    elif sys.platform == "win32":
-        folder = (
-            Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "npshapenet"
-        )
+        yield Path(given)
+        return
+    with contextlib.suppress(RuntimeError):  # the system knows of no home
+        yield _user_path()
+    import tempfile  # slow to import, rarely needed
+
+    with contextlib.suppress(FileNotFoundError):
+        user = f"-{os.getuid()}" if os.name == "posix" else ""
+        yield Path(tempfile.gettempdir(), f"npshapenet{user}")
+
+
+def _user_path() -> Path:
+    """The folder that the system has for what a program of the user's can make again."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
-        folder = Path.home() / "Library" / "Caches" / "npshapenet"
+        base = Path.home() / "Library" / "Caches"
     else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npshapenet"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _refuse_unsafe(folder.stat(), folder)
-    return folder
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "npshapenet"
+
+
+def _safe_folder(path: Path) -> Path:
+    """The folder, made if need be; OSError if it can't be, or isn't this user's own."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.name == "posix" and path.lstat().st_uid != os.getuid():  # a link, perhaps
+        raise PermissionError(0, "owned by somebody else", str(path))
+    _refuse_unsafe(path.stat(), path)
+    return path
 
 
 def _refuse_unsafe(status: os.stat_result, path: Path) -> None:

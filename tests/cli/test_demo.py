@@ -42,6 +42,7 @@ class TestDemo:
     def test_both_backends_are_timed(
         self, run: Run, weights_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        pytest.importorskip("numba")
         monkeypatch.chdir(tmp_path)
         ended = run("demo", "--model", weights_file)
         assert ended.status == 0

@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import llvmlite.binding as llvm
 import pytest
+
+pytest.importorskip("llvmlite")
+
+import llvmlite.binding as llvm
 
 HERE = Path(__file__).parent
 MODES = {  # NUMBA_CPU_NAME, NUMBA_CPU_FEATURES, what the real CPU needs for it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,11 @@ def run_process(folder: Path) -> tuple[list[str], str]:
 def good_code(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The engine's object code, from what this process has loaded or compiled."""
     objects._load_or_compile()
-    folder = objects.cache_folder()
-    code = objects._read(folder / objects.file_name(cpu.target()))
-    if code is None:
-        pytest.skip("this machine can't keep compiled code")
-    return code
+    for folder in objects._cache_paths():
+        code = objects._read(folder / objects.file_name(cpu.target()))
+        if code is not None:
+            return code
+    pytest.skip("this machine can't keep compiled code")
 
 
 @pytest.fixture
@@ -126,6 +127,86 @@ def test_folder_that_can_not_be_made(
     monkeypatch.setenv("NPSHAPENET_CACHE_DIR", str(tmp_path / "file" / "cache"))
     assert objects._load_or_compile().origin.startswith("in memory only: ")
     assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+@pytest.fixture
+def home_and_temporary(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """A user's folder and a temporary one, where the environment names no other."""
+    monkeypatch.delenv("NPSHAPENET_CACHE_DIR")
+    home, temporary = tmp_path / "home" / "npshapenet", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(objects, "_user_path", lambda: home)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return home, temporary
+
+
+def test_a_temporary_folder_serves_where_the_home_can_not_be_written(
+    home_and_temporary: tuple[Path, Path],
+) -> None:
+    home, temporary = home_and_temporary
+    home.parent.write_text("in the way")
+    assert objects._load_or_compile().origin == "compiled now"
+    (kept,) = temporary.iterdir()
+    assert kept.name.startswith("npshapenet")
+    assert objects._load_or_compile().origin == f"kept in {kept}"
+    if os.name == "posix":
+        assert kept.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_temporary_folder_serves_where_there_is_no_home(
+    home_and_temporary: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(objects, "_user_path", no_home)
+    assert objects._load_or_compile().origin == "compiled now"
+    assert objects._load_or_compile().origin.startswith(f"kept in {home_and_temporary[1]}")
+
+
+def test_code_in_a_home_that_can_not_be_written_is_loaded(
+    home_and_temporary: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an image of a container, made while the disk could be written to."""
+    home, _ = home_and_temporary
+    assert objects._load_or_compile().origin == "compiled now"
+
+    def refuse(path: Path, code: bytes) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(objects, "_write", refuse)
+    assert objects._load_or_compile().origin == f"kept in {home}"
+
+
+def test_nowhere_to_keep_it(
+    home_and_temporary: tuple[Path, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    home, _ = home_and_temporary
+    home.parent.write_text("in the way")
+    *_, in_temporary = objects._cache_paths()
+    in_temporary.write_text("in the way")
+    assert objects._load_or_compile().origin.startswith("in memory only: ")
+    assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners are POSIX's")
+def test_a_link_of_somebody_else_is_not_followed(
+    home_and_temporary: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a temporary folder anybody may put one that leads into a folder of this user's."""
+    home, temporary = home_and_temporary
+    home.parent.write_text("in the way")
+    own = tmp_path / "own"
+    own.mkdir(mode=0o700)
+    link = temporary / f"npshapenet-{os.getuid()}"
+    link.symlink_to(own)
+    if os.getuid() != 0:
+        pytest.skip("only root can make a link of somebody else's")
+    os.lchown(link, 65534, 65534)
+    assert objects._load_or_compile().origin.startswith("in memory only: ")
+    assert list(own.iterdir()) == []
 
 
 def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

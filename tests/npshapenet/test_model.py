@@ -219,7 +219,12 @@ def test_numba_comes_first(fake_numba, weights):
 
 
 def test_carried_code_needs_no_numba(no_numba, monkeypatch, weights):
-    monkeypatch.setattr("npshapenet.jit.is_carried", lambda: True)
+    monkeypatch.setitem(
+        sys.modules,
+        "npshapenet.jit",
+        types.SimpleNamespace(CompiledBackend=FakeCompiled, is_carried=lambda: True),
+    )
+    monkeypatch.setattr("npshapenet.jit", sys.modules["npshapenet.jit"], raising=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Model(weights).backend_name == "numba"
@@ -262,6 +267,18 @@ def test_numba_that_does_not_work(fake_numba, weights, crops):
     asked_for.backend.error = ImportError("no")
     with pytest.raises(ImportError, match="pip install numba"):
         asked_for.predict(crops)
+
+
+def test_numba_that_can_not_even_be_made_ready(fake_numba, weights, monkeypatch):
+    def missing(*arguments):
+        raise ModuleNotFoundError("No module named 'llvmlite'", name="llvmlite")
+
+    monkeypatch.setattr(sys.modules["npshapenet.jit"], "CompiledBackend", missing)
+    with pytest.warns(RuntimeWarning, match=r"doesn't work here \(No module named 'llvmlite'\)"):
+        assert Model(weights).backend_name == "numpy"
+    with pytest.raises(ModuleNotFoundError, match="pip install numba") as caught:
+        Model(weights, backend="numba")
+    assert caught.value.name == "llvmlite"
 
 
 def test_warms_up_once(fake_numba, weights, crops):

@@ -174,6 +174,44 @@ def test_success_is_reported_with_size_cost_and_difference(export, capsys, tmp_p
     assert sorted(os.listdir(tmp_path)) == ["run", "weights.npz"]
 
 
+class TestOnnx:
+    """From a checkpoint to an ONNX model: its landmarks are those of the weights file."""
+
+    @pytest.fixture(autouse=True)
+    def _onnx(self):
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+
+    def run(self, path, crops):
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return session.run(["landmarks"], {"crop": crops})[0]
+
+    def test_beside_the_weights_file(self, export, crops, tmp_path):
+        path = tmp_path / "model.onnx"
+        assert export("--onnx", str(path)) == 0
+        ours = npshapenet.load(tmp_path / "weights.npz", backend="numpy").predict(crops)
+        np.testing.assert_allclose(self.run(path, crops), ours, rtol=0, atol=0.01)
+
+    def test_alone(self, checkpoint, crops, tmp_path):
+        save(tmp_path / "best.pt", checkpoint)
+        path = tmp_path / "model.onnx"
+        arguments = [str(tmp_path / "best.pt"), "--onnx", str(path), "--storage", "float32"]
+        assert command.main(arguments) == 0
+        assert sorted(os.listdir(tmp_path)) == ["best.pt", "model.onnx"]
+        theirs = their_landmarks_px(checkpoint, crops[:, None] / 255)
+        np.testing.assert_allclose(self.run(path, crops), theirs, rtol=0, atol=0.01)
+
+    def test_a_checkpoint_that_differs_from_pytorch_gives_none(
+        self, checkpoint, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(command, "largest_difference_px", lambda *_: 0.02)
+        save(tmp_path / "best.pt", checkpoint)
+        assert command.main([str(tmp_path / "best.pt"), "--onnx", str(tmp_path / "m.onnx")]) == 1
+        assert os.listdir(tmp_path) == ["best.pt"]
+
+
 class TestRefused:
     """One line on stderr, exit status 1, and the old file as it was."""
 

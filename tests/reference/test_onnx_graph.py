@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from npshapenet.network import INPUT, Activation, Add, Convolution, Dense, Network
 from npshapenet.plain import PlainBackend
 from npshapenet.weights import Normalisation
+from reference import fixtures
 
-onnx_graph = pytest.importorskip("benchmarks.onnx_graph")
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+import onnxruntime
+
+from reference import onnx_graph
 
 Floats = NDArray[np.float32]
 
@@ -22,7 +27,7 @@ TOLERANCE = 2e-5
 
 
 def run_onnx(network: Network, tensors: Mapping[str, Floats], image: Floats) -> Floats:
-    model = onnx_graph.make_onnx_model(network, tensors).SerializeToString()
+    model = onnx_graph.make_network_model(network, tensors).SerializeToString()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -40,11 +45,23 @@ def largest_difference(found: Floats, expected: Floats) -> float:
 
 
 @pytest.fixture
+def every_layer() -> Network:
+    return fixtures.NETWORK
+
+
+@pytest.fixture
+def every_tensor() -> Mapping[str, Floats]:
+    return fixtures.small_weights().tensors
+
+
+@pytest.fixture
 def image(every_layer: Network, rng: np.random.Generator) -> Floats:
     return rng.normal(size=(1, *every_layer.input_shape)).astype(np.float32)
 
 
-def test_every_layer(every_layer: Network, every_tensor: dict[str, Floats], image: Floats) -> None:
+def test_every_layer(
+    every_layer: Network, every_tensor: Mapping[str, Floats], image: Floats
+) -> None:
     """The network cut short after each layer, so that no later one hides what differs."""
     for count, layer in enumerate(every_layer.layers, start=1):
         part = Network(every_layer.input_shape, every_layer.layers[:count])
@@ -54,11 +71,11 @@ def test_every_layer(every_layer: Network, every_tensor: dict[str, Floats], imag
 
 
 def test_a_changed_tensor_is_noticed(
-    every_layer: Network, every_tensor: dict[str, Floats], image: Floats
+    every_layer: Network, every_tensor: Mapping[str, Floats], image: Floats
 ) -> None:
     expected = run_plain(every_layer, every_tensor, image)
     # A norm takes off what is added before it, so the last convolutions' tensors and later ones.
-    for name in ("tall.weight", "tall.bias", "group_norm.weight", "group_norm.bias", "flat.bias"):
+    for name in ("large.weight", "large.bias", "group_norm.weight", "group_norm.bias", "head.bias"):
         changed = every_tensor[name].copy()
         changed.flat[0] += 0.5
         found = run_onnx(every_layer, {**every_tensor, name: changed}, image)
@@ -85,12 +102,12 @@ def test_activation_of_each_layer(
     assert largest_difference(found, run_plain(network, tensors, image)) <= TOLERANCE
 
 
-def test_input_and_output(every_layer: Network, every_tensor: dict[str, Floats]) -> None:
-    graph = onnx_graph.make_onnx_model(every_layer, every_tensor).graph
+def test_input_and_output(every_layer: Network, every_tensor: Mapping[str, Floats]) -> None:
+    graph = onnx_graph.make_network_model(every_layer, every_tensor).graph
     (image,), (parameters,) = graph.input, graph.output
     shapes = [
         [axis.dim_value for axis in value.type.tensor_type.shape.dim]
         for value in (image, parameters)
     ]
     assert [image.name, parameters.name] == ["image", "parameters"]
-    assert shapes == [[1, 1, 21, 17], [1, 10]]
+    assert shapes == [[1, 1, 17, 17], [1, 8]]

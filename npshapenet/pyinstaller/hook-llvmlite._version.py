@@ -1,0 +1,1 @@
+module_collection_mode = "pyz+py"

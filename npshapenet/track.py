@@ -1,0 +1,93 @@
+"""One face over time: where it was, where it is heading, how its points are smoothed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from npshapenet.faces import Face
+from npshapenet.image import Box
+from npshapenet.smoothing import OneEuroFilter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float64]
+
+#: How much each frame renews of the speed by which a face is heading somewhere.
+_SPEED_SHARE: Final = 0.5
+
+
+class Track:
+    """A face that a ``Tracker`` follows, or has lost and looks for.
+
+    ``box`` is the one around its unsmoothed landmarks when it was last seen, by which its next
+    crop is cut. Counted in frames: ``frames_lost``, since then; ``frames_unconfirmed``, since the
+    detector last found it.
+    """
+
+    def __init__(self, number: int, box: Box, smoother: OneEuroFilter | None) -> None:
+        self.id = number
+        self.box = box
+        self.frames_lost = 0
+        self.frames_unconfirmed = 0
+        self._speed_px: Vector = np.zeros(2)
+        self._smoother = smoother
+
+    def heading(self, frames: int) -> Vector:
+        """Where the centre (2,) of its box is so many frames later, if it goes on as it did."""
+        return centre(self.box) + self._speed_px * frames
+
+    def go_on(self, box: Box, is_confirmed: bool) -> None:
+        """It was seen in the next frame, and its landmarks are in that box."""
+        moved = centre(box) - centre(self.box)
+        self._speed_px += _SPEED_SHARE * (moved - self._speed_px)
+        self.box = box
+        self.frames_unconfirmed = 0 if is_confirmed else self.frames_unconfirmed + 1
+
+    def lose(self) -> None:
+        """It was not seen in the next frame."""
+        self.frames_lost += 1
+
+    def find(self, box: Box) -> None:
+        """It was lost, and is seen again in that box; its points begin anew."""
+        self.box = box
+        self.frames_lost = self.frames_unconfirmed = 0
+        self._speed_px = np.zeros(2)
+        if self._smoother is not None:
+            self._smoother.reset()
+
+    def named(self, face: Face, time_s: float) -> Face:
+        """The face as it was seen at that time, with the track's id and smoothed landmarks."""
+        landmarks = face.landmarks
+        if self._smoother is not None:
+            landmarks = self._smoother(landmarks, time_s).astype(np.float32)
+        return dataclasses.replace(face, landmarks=landmarks, id=self.id)
+
+
+def centre(box: Box) -> Vector:
+    """The centre (2,) of a box, x and y."""
+    return np.array([box.left + box.right, box.top + box.bottom]) / 2
+
+
+def side_px(box: Box) -> float:
+    """The longer side of a box."""
+    return max(box.width, box.height)
+
+
+def distance(box: Box, point: Vector) -> float:
+    """From the centre of a box to a point (2,), in sides of the box."""
+    return math.dist(centre(box), point) / side_px(box)
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes: 0 for none, 1 for equal ones."""
+    width = min(first.right, second.right) - max(first.left, second.left)
+    height = min(first.bottom, second.bottom) - max(first.top, second.top)
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / (first.width * first.height + second.width * second.height - shared)

@@ -1,0 +1,262 @@
+"""npshapenet video, on clips made of a demo photo."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("cv2", reason="videos need OpenCV: pip install '.[opencv]'")
+
+import npshapenet
+from npshapenet.cli import video as command
+from npshapenet.cli.demo_photos import read_demo_photo
+from npshapenet.video import Video, VideoFile
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The astronaut, moving to the right by two pixels a frame; half as large."""
+    path = tmp_path_factory.mktemp("clip") / "clip.avi"
+    photo = read_demo_photo("astronaut").image.resize((256, 256))
+    with VideoFile(path, 25) as file:
+        for index in range(20):
+            moved = Image.new("RGB", (320, 256))
+            moved.paste(photo, (2 * index, 0))
+            file.write(np.asarray(moved))
+    return path
+
+
+@pytest.fixture
+def follow(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """``follow(clip, "--csv", path)``: with a detector that finds the face of the first frame."""
+    photo = read_demo_photo("astronaut")
+    box = npshapenet.Box(*(edge / 2 for edge in photo.box.edges))
+
+    def make_tracker(detector: str, model: Any, **settings: Any) -> npshapenet.Tracker:
+        boxes = iter([[box]])
+        return npshapenet.Tracker(lambda frame: next(boxes, []), model, **settings)
+
+    monkeypatch.setattr(command, "Tracker", make_tracker)
+    return lambda *arguments: run("video", "--backend", "numpy", *arguments)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_points_of_every_frame(follow: Run, clip: Path, tmp_path: Path) -> None:
+    ended = follow(clip, "--csv", tmp_path / "points.csv", "--no-smoothing")
+    assert (ended.status, ended.err) == (0, "")
+    assert "20 frames, faces: 1, " in ended.out
+    lines = rows(tmp_path / "points.csv")
+    assert len(lines) == 20 * 68
+    assert {line["face"] for line in lines} == {"1"}
+    truth = read_demo_photo("astronaut").landmarks / 2
+    for index in (0, 10, 19):
+        frame = [line for line in lines if line["frame"] == str(index)]
+        assert float(frame[0]["time_s"]) == pytest.approx(index / 25, abs=1e-3)
+        assert [line["region"] for line in frame][::17] == [
+            "jaw",
+            "right_eyebrow",
+            "nose_base",
+            "outer_lips",
+        ]
+        points = np.array([[float(line["x"]), float(line["y"])] for line in frame])
+        # The model's own error on this small face is half a pixel.
+        assert np.linalg.norm(points - np.add(truth, (2 * index, 0)), axis=1).mean() < 2
+
+
+def test_the_overlay_has_every_frame(follow: Run, clip: Path, tmp_path: Path) -> None:
+    assert follow(clip, "--out", tmp_path / "overlay.mp4").status == 0
+    drawn, before = list(Video(tmp_path / "overlay.mp4")), list(Video(clip))
+    assert len(drawn) == len(before)
+    difference = np.abs(drawn[5].rgb.astype(int) - before[5].rgb)
+    face = difference[35:90, 95:145].mean()
+    assert face > 3 * difference[150:].mean()
+
+
+def test_a_part_of_a_video(follow: Run, clip: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part.avi"
+    part.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
+    ended = follow(part, "--out", out, "--csv", points)
+    assert ended.status == 1
+    assert len(ended.err.splitlines()) == 1
+    assert "of 20 frames" in ended.err
+    assert "all before it is written" in ended.err
+    count = len(list(Video(out)))
+    assert count >= 5
+    assert {int(line["frame"]) for line in rows(points)} == set(range(count))
+
+
+def test_a_frame_of_another_size(
+    follow: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Growing(Video):
+        def __iter__(self) -> Any:
+            for index, frame in enumerate(super().__iter__()):
+                if index == 7:
+                    rgb = np.zeros((300, 300, 3), np.uint8)
+                    frame = type(frame)(rgb, frame.time_s)
+                yield frame
+
+    monkeypatch.setattr(command, "Video", Growing)
+    ended = follow(clip, "--csv", tmp_path / "points.csv", "--out", tmp_path / "out.mp4")
+    assert ended.status == 1
+    assert "the frame is 300×300, those before were 320×256" in ended.err
+    assert len(list(Video(tmp_path / "out.mp4"))) == 7
+    assert {int(line["frame"]) for line in rows(tmp_path / "points.csv")} == set(range(7))
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all"])
+def test_no_video_writes_nothing(run: Run, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(content)
+    ended = run("video", path, "--csv", tmp_path / "p.csv", "--out", tmp_path / "o.mp4")
+    assert ended.status == 1
+    assert len(ended.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_frame_writes_nothing(follow: Run, tmp_path: Path) -> None:
+    import cv2
+
+    path = tmp_path / "video.avi"
+    cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 30, (64, 48)).release()
+    ended = follow(path, "--csv", tmp_path / "p.csv", "--out", tmp_path / "o.mp4")
+    assert ended.status == 1
+    assert "holds no frame" in ended.err
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_camera_that_is_not_there(run: Run, tmp_path: Path) -> None:
+    ended = run("video", "99", "--csv", tmp_path / "points.csv")
+    assert ended.status == 1
+    assert ended.err == "npshapenet: camera 99: there is no such camera, or it is in use\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --out, --csv or --show"),
+        (["--out", "overlay.gif"], "ends in none of .mp4"),
+        (["--csv", "{clip}"], "it would be replaced"),
+        (["--csv", "same.mp4", "--out", "same.mp4"], "are the same file"),
+        (["--csv", "."], "no plain file"),
+        (["--csv", "p.csv", "--detector", "nobody"], "nobody"),
+        (["--csv", "p.csv", "--model", "nobody"], "nobody"),
+    ],
+)
+def test_a_wrong_command_line(
+    run: Run,
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = run("video", clip, *(argument.format(clip=clip) for argument in arguments))
+    assert ended.status == 2
+    assert message in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_show_needs_windows(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "has_windows", lambda: False)
+    ended = run("video", clip, "--show")
+    assert ended.status == 2
+    assert "pip uninstall opencv-python-headless" in ended.err
+
+
+def test_show_needs_a_display(run: Run, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "has_windows", lambda: True)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    ended = run("video", clip, "--show")
+    assert ended.status == 2
+    assert "there is no display" in ended.err
+
+
+def test_the_window_ends_it(
+    follow: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_check_windows", lambda: None)
+    keys = iter([-1, -1, ord("q")])
+    monkeypatch.setattr("cv2.imshow", lambda name, frame: None)
+    monkeypatch.setattr("cv2.waitKey", lambda ms: next(keys))
+    monkeypatch.setattr("cv2.destroyAllWindows", lambda: None)
+    ended = follow(clip, "--show", "--csv", tmp_path / "points.csv")
+    assert ended.status == 0
+    assert {line["frame"] for line in rows(tmp_path / "points.csv")} == {"0", "1", "2"}
+
+
+_SLOWLY = """\
+import sys, time
+import npshapenet
+from npshapenet.cli import main, video
+
+def make(detector, model, **settings):
+    tracker = npshapenet.Tracker(lambda frame: [(90, 40, 130, 80)], model, **settings)
+    update = tracker.update
+    def slowly(*arguments):
+        print("frame", flush=True)
+        time.sleep(0.1)
+        return update(*arguments)
+    tracker.update = slowly
+    return tracker
+
+video.Tracker = make
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_leaves_complete_files(clip: Path, tmp_path: Path) -> None:
+    out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
+    words = ["video", "--backend", "numpy", clip, "--out", out, "--csv", points]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOWLY, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    for _ in range(4):
+        assert process.stdout.readline() == "frame\n"
+    time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "npshapenet: interrupted at frame 4; all before it is written\n"
+    assert len(list(Video(out))) == 4
+    assert {int(line["frame"]) for line in rows(points)} == set(range(4))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "points.csv"]
+
+
+def test_without_opencv(
+    run: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ImportError("videos need OpenCV: pip install it")
+
+    monkeypatch.setattr(command, "silence", fail)
+    ended = run("video", clip, "--csv", tmp_path / "points.csv")
+    assert (ended.status, ended.err) == (2, "npshapenet: videos need OpenCV: pip install it\n")

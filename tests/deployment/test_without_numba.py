@@ -1,0 +1,87 @@
+"""An environment of NumPy and Pillow alone: 32-bit Arm, a Python too new for Numba, Pyodide."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+#: And what pytest needs of its own.
+PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def environment(make_environment: Callable[..., dict[str, str]]) -> dict[str, str]:
+    return make_environment("numpy", "pillow", *PYTEST)
+
+
+@pytest.fixture
+def run(environment: Mapping[str, str], tmp_path: Path) -> Run:
+    """``run(*arguments of Python)`` in that environment."""
+
+    def run(*arguments: str | Path, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-S", "-P", *map(str, arguments)],
+            env={**environment, "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
+
+    return run
+
+
+def test_numba_is_not_there(run: Run) -> None:
+    for package in ("numba", "llvmlite", "scipy"):
+        assert f"No module named '{package}'" in run("-c", f"import {package}").stderr
+
+
+def test_predict(environment: Mapping[str, str], predict, expected, same) -> None:
+    """With one line that says why it isn't faster."""
+    found = predict(environment, "-S")
+    same(found.landmarks, expected)
+    assert found.backend == "numpy"
+    (line, *_) = found.complaints.splitlines()
+    assert "Numba isn't installed, so the slower NumPy backend is used" in line
+
+
+def test_predict_as_chosen(environment: Mapping[str, str], predict, expected, same) -> None:
+    found = predict({**environment, "NPSHAPENET_BACKEND": "numpy"}, "-S")
+    same(found.landmarks, expected)
+    assert found.complaints == ""
+
+
+def test_demo(run: Run, tmp_path: Path) -> None:
+    done = run("-m", "npshapenet", "demo", "--out", tmp_path / "face.png")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^error +1\.\d\d %", done.stdout, re.MULTILINE)
+    assert re.search(r"^numba +not available: ", done.stdout, re.MULTILINE)
+    assert (tmp_path / "face.png").stat().st_size > 10_000
+
+
+def test_numba_asked_for(run: Run) -> None:
+    done = run("-c", "import npshapenet; npshapenet.load(backend='numba')")
+    assert "pip install numba, or take the backend numpy" in done.stderr
+
+
+def test_parity_with_pytorch(run: Run) -> None:
+    """The parity tests against the stored outputs, by a pytest of that environment."""
+    options = ("-q", "-rs", "-p", "no:cacheprovider", "--rootdir", CHECKOUT)
+    done = run(
+        *("-m", "pytest", *options, CHECKOUT / "tests" / "parity" / "test_fixtures.py"),
+        folder=CHECKOUT,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) > 50
+    assert "Numba isn't installed" in done.stdout
