@@ -19,7 +19,7 @@ from npshapenet.jit.cpu import Registers, Target
 FOLDER = Path(__file__).with_name("libraries")
 PLATFORM = "x86_64-linux"  # any C library: nothing is needed of it but memset
 
-_ABI = 1  # of the functions that a library exports, and of how its file is checked
+_ABI = 2  # of the functions that a library exports, and of how its file is checked
 _SEAL = b"npshapenet library\n"  # after the library itself; then 32 bytes of its SHA-256
 _TRIPLE = "x86_64-unknown-linux-gnu"
 

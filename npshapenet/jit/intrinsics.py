@@ -18,6 +18,7 @@ from npshapenet.jit.emitter import FLOAT_POINTER, INDEX, Emitter, Value
 from npshapenet.jit.microkernel import declare, emit_blend, tiles_of
 
 FLOATS = types.CPointer(types.float32)
+INTEGERS = types.CPointer(types.int64)
 BYTES = types.CPointer(types.uint8)
 
 
@@ -134,6 +135,26 @@ def floats_at(typing_context: Any, address: Any) -> Any:
         return builder.inttoptr(values[0], FLOAT_POINTER)
 
     return FLOATS(types.int64), generate
+
+
+@intrinsic
+def integers_at(typing_context: Any, address: Any) -> Any:
+    """A pointer made of a number."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], INDEX.as_pointer())
+
+    return INTEGERS(types.int64), generate
+
+
+@intrinsic
+def as_integers(typing_context: Any, pointer: Any) -> Any:
+    """The same address as a pointer to int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], INDEX.as_pointer())
+
+    return INTEGERS(pointer), generate
 
 
 @intrinsic

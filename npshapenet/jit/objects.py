@@ -29,19 +29,18 @@ _SOURCES = (
     "emitter.py",
     "engine.py",
     "intrinsics.py",
+    "landmarks.py",
     "microkernel.py",
     "objects.py",
+    "resize_memory.py",
     "resizing.py",
     "steps.py",
 )
 _HEADER = b"npshapenet engine 1\n"  # then 32 bytes of SHA-256 of the object, then the object
 _SECONDS_TO_COMPILE = 4
 
-_pointer, _index = ctypes.c_void_p, ctypes.c_int64
 _RUN_NAME = "npshapenet_run"
-_RUN_ARGUMENTS: list[Any] = [
-    _pointer, _index, *[_pointer] * 3, _index, _index, _pointer, _index, _pointer, _pointer,
-]  # fmt: skip
+_RUN_ARGUMENTS = [ctypes.c_void_p]
 
 
 @dataclass(frozen=True)
