@@ -26,7 +26,7 @@ from benchmarks.report import (
     report_start_ups,
     without_folder,
 )
-from benchmarks.start_up import CARRIED, StartUpError, copy_with_libraries, measure_start_ups
+from benchmarks.start_up import CARRIED, StartUpError, copy_with_code, measure_start_ups
 from benchmarks.systems import NUMBA, Choice, open_systems
 from benchmarks.workload import Workload, make_workload
 from npshapenet import jit, load
@@ -138,9 +138,9 @@ def _start_ups(work: Workload, names: Collection[str], repetitions: int) -> str:
     notes, package = {}, None
     with tempfile.TemporaryDirectory() as folder:
         if NUMBA in names:
-            _say("compiling the libraries that a wheel carries…")
+            _say("compiling the code that a wheel carries…")
             try:
-                package = copy_with_libraries(Path(folder))
+                package = copy_with_code(Path(folder))
             except BuildError as error:
                 notes[f"left out, {CARRIED}"] = str(error).splitlines()[0]
         _say(f"starting each system {repetitions} times…")

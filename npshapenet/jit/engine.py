@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 
 from npshapenet.jit import steps as s
-from npshapenet.jit.compiled import clear, compiled
+from npshapenet.jit.compiled import compiled
 from npshapenet.jit.intrinsics import (
     INTEGERS,
     at,
+    clear,
     convolve_panel,
     convolve_panel_depthwise,
     floats_at,
@@ -158,8 +159,11 @@ def panels(
     # Strips are whole rows where they fit, else parts of one row.
     strip_rows = larger(step[s.STRIP_PIXELS] // row_pixels, 1)
     strip_pixels = larger(step[s.STRIP_PIXELS], tile_pixels)
-    for first_row in range(0, rows, strip_rows):
-        for first_pixel in range(0, row_pixels, strip_pixels):
+    # No range with a step: Numba's would raise an error for a step of 0.
+    for strip_row in range((rows + strip_rows - 1) // strip_rows):
+        first_row = strip_row * strip_rows
+        for strip in range((row_pixels + strip_pixels - 1) // strip_pixels):
+            first_pixel = strip * strip_pixels
             # A strip that would be smaller than a tile overlaps the one before.
             pixels = smaller(larger(row_pixels - first_pixel, tile_pixels), strip_pixels)
             x = smaller(first_pixel, row_pixels - pixels)

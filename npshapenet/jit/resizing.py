@@ -18,12 +18,13 @@ import numpy as np
 
 from npshapenet.jit import cpu, resize_memory
 from npshapenet.jit import steps as s
-from npshapenet.jit.compiled import clear, compiled
+from npshapenet.jit.compiled import compiled
 from npshapenet.jit.intrinsics import (
     as_bytes,
     as_integers,
     at,
     blend_rows,
+    clear,
     convolve_panel,
     larger,
     or_null,
@@ -36,7 +37,6 @@ _NR = _REGISTERS.floats  # the first and the last tile are of one vector
 _MR = _REGISTERS.tiles[0][0]
 _FIRST_TILE = 0
 _ONE_PIXEL_TILE = len(_REGISTERS.tiles) - 1
-_ZERO = np.float32(0)
 _ONE = np.float32(1)
 
 _block_count = compiled(resize_memory.block_count)
@@ -159,15 +159,22 @@ def resize_rows(
         row = at(rows, y * width)
         if width < _NR:
             for x in range(width):
-                row[x] = _ZERO
-                for tap in range(low, high):
-                    place = tap * width + x
-                    value = gray[place] if is_float != 0 else np.float32(as_bytes(gray)[place])
-                    row[x] += weights[tap - low] * value
+                total = weights[0] * gray_at(gray, is_float, low * width + x)
+                for tap in range(low + 1, high):
+                    total += weights[tap - low] * gray_at(gray, is_float, tap * width + x)
+                row[x] = total
         elif is_float != 0:
             blend_rows(at(gray, low * width), width, high - low, weights, row)
         else:
             blend_rows(at(as_bytes(gray), low * width), width, high - low, weights, row)
+
+
+@compiled
+def gray_at(gray: Any, is_float: Any, place: Any) -> Any:
+    """One number of a crop."""
+    if is_float != 0:
+        return gray[place]
+    return np.float32(as_bytes(gray)[place])
 
 
 @compiled

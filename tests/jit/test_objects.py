@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from npshapenet.jit import cpu, objects
+from npshapenet.jit import cpu, linking, objects
+from npshapenet.jit.machine_code import MachineCode, checksum
 
 PREDICT = """
 import sys
@@ -18,7 +19,7 @@ from npshapenet import jit
 gray = np.arange(400, dtype=np.uint8).reshape(20, 20)
 print(round(float(jit.resize(gray, 5, 5).sum()), 2))
 print(jit.origin())
-print("numba" in sys.modules)
+print([name for name in ("numba", "llvmlite") if name in sys.modules])
 """
 
 
@@ -38,18 +39,17 @@ def run_process(folder: Path) -> tuple[list[str], str]:
 
 
 @pytest.fixture(scope="module")
-def good_code(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The engine's object code, from what this process has loaded or compiled."""
+def good_code() -> MachineCode:
+    """The engine's code, from what this process has loaded or compiled."""
     objects._load_or_compile()
-    folder = objects.cache_folder()
-    code = objects._read(folder / objects.file_name(cpu.target()))
+    code = objects._read(os.path.join(objects.cache_folder(), objects.file_name()))
     if code is None:
         pytest.skip("this machine can't keep compiled code")
     return code
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_code: bytes) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_code: MachineCode) -> Path:
     """An empty cache folder; compiling gives the good code at once."""
     monkeypatch.setattr(objects, "_compile", lambda target: good_code)
     folder = tmp_path / "cache"
@@ -58,12 +58,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_code: bytes) ->
 
 
 def kept_file(folder: Path) -> Path:
-    return folder / objects.file_name(cpu.target())
+    return folder / objects.file_name()
 
 
 def test_first_process_compiles_and_the_next_ones_load(tmp_path: Path) -> None:
     outputs, errors = run_process(tmp_path / "cache")
-    assert outputs[1:] == ["compiled now", "True"]
+    assert outputs[1:] == ["compiled now", "['numba', 'llvmlite']"]
     assert len(errors.splitlines()) == 1
     assert errors.startswith("npshapenet: compiling")
     (file,) = (tmp_path / "cache").iterdir()
@@ -71,7 +71,8 @@ def test_first_process_compiles_and_the_next_ones_load(tmp_path: Path) -> None:
         assert file.stat().st_mode & 0o777 == 0o600
         assert file.parent.stat().st_mode & 0o777 == 0o700
     again, errors = run_process(tmp_path / "cache")
-    assert again == [outputs[0], f"kept in {tmp_path / 'cache'}", "False"]
+    imported = "[]" if cpu.is_linux_x86_64() else "['llvmlite']"
+    assert again == [outputs[0], f"kept in {tmp_path / 'cache'}", imported]
     assert not errors
 
 
@@ -138,13 +139,39 @@ def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_key_depends_on_the_target_and_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = cpu.target()
-    names = {objects.file_name(target)}
-    names.add(objects.file_name(cpu.Target(target.triple, target.cpu, "+sse2")))
-    names.add(objects.file_name(cpu.Target(target.triple, "other", target.features)))
-    monkeypatch.setattr(objects, "_SOURCES", objects._SOURCES[1:])
-    names.add(objects.file_name(target))
-    assert len(names) == 4
+    names = {objects.file_name()}
+    for variable, value in (
+        ("NUMBA_CPU_NAME", "other"),
+        ("NUMBA_CPU_NAME", "another"),
+        ("NUMBA_CPU_FEATURES", "+sse2"),
+    ):
+        monkeypatch.setenv(variable, value)
+        names.add(objects.file_name())
+    monkeypatch.setattr(objects, "_cpu_description", lambda: b"as on another machine")
+    names.add(objects.file_name())
+    monkeypatch.setattr(objects, "sources_checksum", lambda: "0" * 16)
+    names.add(objects.file_name())
+    assert len(names) == 6
+
+
+def test_checksum_sees_every_byte_and_where_parts_end() -> None:
+    parts = (b"engine", b"steps", b"")
+    changed = [(b"Engine", b"steps", b""), (b"engines", b"teps", b""), (b"engine", b"steps"), ()]
+    assert len({checksum(*parts) for parts in [parts, *changed]}) == 5
+
+
+@pytest.mark.skipif(not cpu.is_linux_x86_64(), reason="code is linked on x86-64 Linux only")
+def test_memory_for_code_that_the_system_refuses(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ImportError, after which a model takes the NumPy backend."""
+
+    def refuse(code: bytes) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(linking, "load", refuse)
+    with pytest.raises(ImportError, match="Permission denied"):
+        objects._load_or_compile()
 
 
 def test_every_source_of_the_engine_is_in_the_key() -> None:
