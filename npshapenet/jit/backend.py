@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Inside a call threads don't wait for each other, as they do for Python between two; but a call
 # can't be interrupted.
-_CROPS_PER_CALL = 16
+_CROPS_PER_CALL = 32
 
 
 class Normalisation(Protocol):

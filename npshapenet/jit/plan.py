@@ -472,16 +472,16 @@ def _emit_convolution(
         # No gaps between rows (1×1, stride 1, no borders): one long row, so that tiles needn't
         # end where a row ends.
         columns |= {s.ROWS: 1, s.ROW_PIXELS: height * width}
-    runs, run_pitch, run_length = kernel_rows, source.row_pitch, kernel_columns * source.pixel_pitch
+    # Of a single column the channels that only fill up a pixel needn't be read.
+    depth_pixel = source.shape[0] if kernel_columns == 1 else source.pixel_pitch
+    runs, run_pitch, run_length = kernel_rows, source.row_pitch, kernel_columns * depth_pixel
     if run_length == run_pitch:
         # The kernel is as wide as the image, as a dense layer's: the runs are one.
         runs, run_length = 1, kernel_rows * run_length
     columns |= choose_tiles(build.registers, columns, runs, run_pitch, run_length)
     columns[s.SUMS] = build.sums
     build.sums_size = max(build.sums_size, sums_size(columns))
-    columns[s.WEIGHTS] = build.add_weights(
-        pack_convolution(weight, bias, source.pixel_pitch, columns)
-    )
+    columns[s.WEIGHTS] = build.add_weights(pack_convolution(weight, bias, depth_pixel, columns))
     build.step(s.CONVOLUTION, columns)
 
 

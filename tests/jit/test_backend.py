@@ -89,7 +89,7 @@ def test_many_crops_give_what_single_ones_give(
     compiled, _ = backends
     crops = [
         crop if number % 3 else (crop / np.float32(255)).astype(np.float32)
-        for number, crop in enumerate(random_crops(35))
+        for number, crop in enumerate(random_crops(70))
     ]
     single = np.concatenate([compiled.outputs([crop]) for crop in crops])
     np.testing.assert_array_equal(compiled.outputs(crops), single)
