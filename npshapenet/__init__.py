@@ -17,6 +17,7 @@ The bundled weights have terms of their own: ``npshapenet/models/LICENSE``.
 
 from __future__ import annotations
 
+from npshapenet.faces import Face, find_faces
 from npshapenet.image import Box, Crop
 from npshapenet.markup import REGIONS
 from npshapenet.model import Model, crop_face, load, predict
@@ -29,11 +30,13 @@ __all__ = [
     "REGIONS",
     "Box",
     "Crop",
+    "Face",
     "Model",
     "Parameters",
     "WeightsError",
     "__version__",
     "crop_face",
+    "find_faces",
     "load",
     "predict",
 ]

@@ -132,7 +132,7 @@ def crop_face(photo: Image.Image | NDArray[Any], box: Box | Sequence[float], fac
     crop would be under 16×16, or the box lies outside the photo or is over four times as large.
     """
     if not isinstance(box, Box):
-        box = _box_of_edges(box)
+        box = box_of_edges(box)
     upright = _checked_photo(photo) if isinstance(photo, np.ndarray) else _upright(photo)
     if isinstance(upright, np.ndarray):
         height, width = upright.shape[:2]
@@ -186,6 +186,19 @@ def to_rgb(photo: Image.Image) -> Image.Image:
         return Image.fromarray(to_gray(photo)).convert("RGB")
     photo = _opaque(photo)
     return photo if photo.mode == "RGB" else photo.convert("RGB")
+
+
+def to_rgb_array(photo: Image.Image | NDArray[Any]) -> NDArray[np.uint8]:
+    """A photo, as ``crop_face`` takes it → ``uint8`` (H, W, 3), upright: what detectors look at."""
+    if not isinstance(photo, np.ndarray):
+        return np.asarray(to_rgb(photo))
+    array = _checked_photo(photo)
+    if array.ndim == 3:
+        return np.ascontiguousarray(array)
+    gray = _gray_values(array)
+    if gray.dtype != np.uint8:
+        gray = np.rint(gray * np.float32(255)).clip(0, 255).astype(np.uint8)
+    return np.repeat(gray[:, :, None], 3, axis=2)
 
 
 def check_gray(crop: object) -> Gray:
@@ -269,7 +282,8 @@ def _crop_side(box: Box, factor: float, width: int, height: int) -> int:
     return side
 
 
-def _box_of_edges(edges: Sequence[float]) -> Box:
+def box_of_edges(edges: Sequence[float]) -> Box:
+    """The box of left, top, right and bottom; TypeError if these aren't four numbers."""
     try:
         left, top, right, bottom = (float(edge) for edge in edges)
     except (TypeError, ValueError):

@@ -7,7 +7,12 @@ subject's right eye is at the left of the picture.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 LANDMARK_COUNT: Final = 68
 
@@ -47,3 +52,13 @@ MIRROR: Final = (
     *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
     *(64, 63, 62, 61, 60, 67, 66, 65),
 )
+
+
+def check_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
+    """The 68 points of one face as ``float64`` (68, 2); ValueError for others, NaN and infinity."""
+    points = np.asarray(landmarks, np.float64)
+    if points.shape != (LANDMARK_COUNT, 2):
+        raise ValueError(f"landmarks must be (68, 2), x and y; got shape {points.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError("landmarks must be finite numbers; got NaN or infinity")
+    return points

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reference.atomic import write_atomically
 from reference.networks.build import build_extractor
+from reference.networks.quality import QualityHead
 from reference.networks.shapenet import TRANSFORM_COUNT, ShapeNet
 from reference.recipe import Recipe, from_values, to_values
 
@@ -33,7 +34,7 @@ DAMAGED_FILE_ERRORS = (
     MemoryError,
     struct.error,
 )
-SHAPE_MODEL_KEYS = ("mean", "components", "parameter_scales", "parameter_offsets")
+SHAPE_MODEL_KEYS = ("mean", "components", "parameter_scales", "parameter_offsets", "limits")
 
 
 class CheckpointError(ValueError):
@@ -46,7 +47,7 @@ class Checkpoint:
 
     ``step`` is the number of steps done; ``log`` has a row of figures for each validation;
     ``data`` says which files were trained on (base name, faces, weight). ``running_loss`` is
-    NaN before the first step.
+    NaN before the first step. ``quality`` is the state of a quality head, once one is trained.
     """
 
     recipe: Recipe
@@ -61,6 +62,7 @@ class Checkpoint:
     data: tuple[Mapping[str, Any], ...]
     log: tuple[Mapping[str, float], ...]
     running_loss: float = math.nan
+    quality: Mapping[str, Tensor] | None = None
 
     @property
     def extractor(self) -> str:
@@ -76,14 +78,25 @@ class Checkpoint:
         """The network with the averaged weights, in evaluation mode, on the CPU."""
         network = build_network(self.recipe, self.shape_model)
         network.load_state_dict(dict(self.averaged))
+        if self.quality is not None:
+            network.quality = quality_head(self.quality)
         return network.eval()
 
 
 def build_network(recipe: Recipe, shape_model: Mapping[str, Tensor]) -> ShapeNet:
-    """An untrained network of a recipe around a shape model (the four SHAPE_MODEL_KEYS)."""
+    """An untrained network of a recipe around a shape model (the SHAPE_MODEL_KEYS)."""
     output_count = len(shape_model["components"]) + TRANSFORM_COUNT
-    extractor = build_extractor(recipe.network, output_count)
+    landmark_count = len(shape_model["mean"])
+    extractor = build_extractor(recipe.network, output_count, landmark_count)
     return ShapeNet(extractor, *(shape_model[key] for key in SHAPE_MODEL_KEYS))
+
+
+def quality_head(state: Mapping[str, Tensor]) -> QualityHead:
+    """The head of a checkpoint's ``quality``."""
+    hidden_channels, channels = state["hidden.weight"].shape
+    head = QualityHead(channels, hidden_channels)
+    head.load_state_dict(dict(state))
+    return head
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -157,10 +170,15 @@ def _check(checkpoint: Checkpoint) -> None:
         "components": (score_count, landmark_count, 2),
         "parameter_scales": (score_count + TRANSFORM_COUNT,),
         "parameter_offsets": (score_count + TRANSFORM_COUNT,),
+        "limits": (2, score_count + TRANSFORM_COUNT),
     }
     for key, shape in shapes.items():
         if shape_model[key].shape != shape:
             raise ValueError(f"{key} is {tuple(shape_model[key].shape)} in place of {shape}")
+    if checkpoint.quality is not None:
+        quality_head(checkpoint.quality)
+        if not all(torch.isfinite(tensor).all() for tensor in checkpoint.quality.values()):
+            raise ValueError("quality: numbers that are not finite")
     # Without memory for its weights, so that no recipe can ask for more than the file holds.
     with torch.device("meta"):
         network = build_network(checkpoint.recipe, shape_model)

@@ -131,10 +131,11 @@ def to_weights(
     network = checkpoint.network()
     graph, tensors = describe(network, checkpoint.side_px)
     mean, components = network.shape_layer.mean, network.shape_layer.components
+    limits = None if network.limits is None else network.limits.numpy()
     return Weights(
         network=network_module.from_json(graph),
         tensors={name: _rounded(name, tensor, storage) for name, tensor in tensors.items()},
-        shape_model=ShapeModel(mean.numpy(), components.numpy()),
+        shape_model=ShapeModel(mean.numpy(), components.numpy(), limits),
         normalisation=Normalisation(scale=1.0, offset=0.0),
         crop_factor=checkpoint.crop_factor,
         markup="ibug68" if len(mean) == 68 else f"points{len(mean)}",

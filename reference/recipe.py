@@ -27,19 +27,29 @@ class ShapeModelSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """``extractor`` is compact or original; the rest but ``norm`` is the compact one's."""
+    """``extractor`` is compact or original; the rest but ``norm`` is the compact one's.
+
+    ``end_activation`` is that after the end channels, where it is another. ``map_channels`` give
+    a network that is trained a map head beside its parameters.
+    """
 
     extractor: str = "compact"
     side_px: int = 112
     activation: str = "relu"
     end_channels: int = 0
+    end_activation: str = ""
+    wide_channels: int = 0
+    map_channels: int = 0
     norm: str = "instance"
     blocks: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how fast: rates are those of AdamW, decay that of the averaged weights."""
+    """How long and how fast: rates are those of AdamW, decay that of the averaged weights.
+
+    ``map_weight`` is the weight of the map head's loss beside that of the parameters.
+    """
 
     epochs: int = 100
     batch_size: int = 64
@@ -49,6 +59,7 @@ class TrainingSettings:
     average_decay: float = 0.999
     loss_width: float = 0.1
     loss_curvature: float = 0.02
+    map_weight: float = 0.0
     gradient_norm_max: float = 5.0
     held_out: int = 100
     validate_every_epochs: int = 5

@@ -22,6 +22,14 @@ LANDMARK_COUNT = 68
 RIGHT_EYE_CORNERS = (36, 39)
 LEFT_EYE_CORNERS = (42, 45)
 
+#: How far a network's parameters may go, whatever it sees: further than any face of the training
+#: sets, and near enough that the points stay about the crop. Scores are in standard deviations,
+#: the scale is times or over the mean one, angle and translation are from the mean ones.
+SCORE_LIMIT = 6.0
+SCALE_FACTOR_LIMIT = 2.5
+ANGLE_LIMIT_RAD = np.pi / 2
+TRANSLATION_LIMIT = 0.75
+
 
 @dataclass(frozen=True, eq=False)
 class FittedShapeModel:
@@ -38,6 +46,15 @@ class FittedShapeModel:
     variance_kept: float
     parameter_means: Floats
     parameter_deviations: Floats
+
+    def parameter_limits(self) -> Floats:
+        """The least and the largest (2, K + 4) that each parameter of a network may be."""
+        count = len(self.components)
+        scale, *transform = self.parameter_means[count:]
+        reach = np.array([ANGLE_LIMIT_RAD, TRANSLATION_LIMIT, TRANSLATION_LIMIT])
+        low = np.full(count, -SCORE_LIMIT), [scale / SCALE_FACTOR_LIMIT], transform - reach
+        high = np.full(count, SCORE_LIMIT), [scale * SCALE_FACTOR_LIMIT], transform + reach
+        return np.stack([np.concatenate(low), np.concatenate(high)])
 
 
 def fit(

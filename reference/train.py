@@ -102,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WEIGHTS",
         help="take the shape model of a weights file instead of fitting one",
     )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="begin with the averaged weights and the shape model of another run",
+    )
     parser.add_argument("--epochs", type=_positive, help="instead of the recipe's")
     parser.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument(
@@ -134,9 +140,12 @@ def train(options: argparse.Namespace) -> int:
     device = _device(options.device)
     _use_cores(device, options.workers)
     resume = _checkpoint_to_resume(options, recipe, data)
+    start = _checkpoint_to_start(options, recipe)
     fitted: FittedShapeModel | None = None
     if resume is not None:
         shape_model = resume.shape_model
+    elif start is not None:
+        shape_model = start.shape_model
     else:
         fitted = _shape_model(borrowed, data, recipe)
         shape_model = shape_model_tensors(fitted)
@@ -145,6 +154,7 @@ def train(options: argparse.Namespace) -> int:
         data,
         device,
         shape_model=shape_model,
+        start=start,
         resume=resume,
         workers=options.workers,
         settled_norms=options.overfit is not None,
@@ -330,6 +340,17 @@ def _checkpoint_to_resume(
     if path.exists():
         raise UsageError(f"{options.out} holds a run; give --resume or another folder")
     return None
+
+
+def _checkpoint_to_start(options: argparse.Namespace, recipe: Recipe) -> Checkpoint | None:
+    if options.start is None:
+        return None
+    if options.shape_model is not None:
+        raise UsageError("--start has a shape model already: leave --shape-model out")
+    start = load(options.start)
+    if start.recipe.network != recipe.network:
+        raise UsageError(f"{options.start} is another network than that of {options.recipe}")
+    return start
 
 
 def _listed(data: Sequence[Mapping[str, object]]) -> str:

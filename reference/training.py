@@ -18,6 +18,7 @@ from reference.data.dataset import Faces
 from reference.data.steps import Steps, gather, loader, select
 from reference.losses import wing_loss
 from reference.metrics import interocular_nme_percent
+from reference.networks.build import start_from_imagenet
 from reference.networks.shapenet import ShapeNet
 from reference.recipe import Recipe, RecipeError, ShapeModelSettings
 from reference.shape_model import FittedShapeModel, fit
@@ -100,12 +101,13 @@ def fit_shape_model(
 
 
 def shape_model_tensors(model: FittedShapeModel) -> dict[str, Tensor]:
-    """The four tensors that a network is built around, in the order of SHAPE_MODEL_KEYS."""
+    """The tensors that a network is built around, in the order of SHAPE_MODEL_KEYS."""
     arrays = (
         model.mean,
         model.components,
         model.parameter_deviations,
         model.parameter_means,
+        model.parameter_limits(),
     )
     return {
         key: torch.from_numpy(array).float()
@@ -123,13 +125,15 @@ class Trainer:
         device: torch.device,
         *,
         shape_model: Mapping[str, Tensor],
+        start: Checkpoint | None = None,
         resume: Checkpoint | None = None,
         workers: int = 1,
         settled_norms: bool = False,
     ) -> None:
-        """``settled_norms``: batch norms keep the statistics of the first batch.
+        """Begin a run, from the averaged weights of another, ``start``, or go on with one.
 
-        A few faces' own change too much from the network that trains to the one that predicts.
+        ``settled_norms``: batch norms keep the statistics of the first batch. A few faces' own
+        change too much from the network that trains to the one that predicts.
         """
         settings = recipe.training
         torch.manual_seed(settings.seed)
@@ -143,7 +147,12 @@ class Trainer:
             augmentation=recipe.augmentation,
             seed=settings.seed,
         )
-        network = build_network(recipe, shape_model).to(device)
+        network = build_network(recipe, shape_model)
+        if start is not None:
+            network.load_state_dict(dict(start.averaged))
+        elif resume is None:
+            start_from_imagenet(network.extractor, recipe.network)
+        network = network.to(device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.settled_norms = network, settled_norms
         if settled_norms and resume is None:
@@ -241,9 +250,11 @@ class Trainer:
         landmarks = landmarks.to(self.device, non_blocking=True)
         self.network.train(not self.settled_norms)
         with self._mixed_precision():
-            outputs = self.network.outputs(images)
-        prediction = self.network.landmarks(outputs.float())
-        loss = wing_loss(prediction, landmarks, settings.loss_width, settings.loss_curvature)
+            outputs, mapped = self.network.outputs_and_maps(images)
+        shape = settings.loss_width, settings.loss_curvature
+        loss = wing_loss(self.network.landmarks(outputs.float()), landmarks, *shape)
+        if mapped is not None:
+            loss = loss + settings.map_weight * wing_loss(mapped, landmarks, *shape)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_norm_max)

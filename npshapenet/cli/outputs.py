@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from npshapenet.cli.errors import USAGE, CommandError
+from npshapenet.cli.errors import FAILED, USAGE, CommandError
 
 TABLE, JSON, CSV, PTS = FORMATS = ("table", "json", "csv", "pts")
 
@@ -19,28 +19,62 @@ _FORMAT_OF_ENDING: Final = {".txt": TABLE, ".json": JSON, ".csv": CSV, ".pts": P
 class Targets:
     """Where the results go.
 
-    ``results`` is the one file of all results, None for the screen. ``points`` has a file for
-    each face, by photo and number from 1; it is empty where the faces don't go to files of their
-    own. ``overlays`` has a picture for each photo.
+    ``results`` is the one file of all results, None for the screen. ``points_stems`` has, where
+    each face goes to a file of its own, that file's path for each photo, without the face's
+    number and ending; else it is empty. ``faces_each`` is how many faces a photo has, None where
+    that is found out. ``overlays`` has a picture for each photo.
     """
 
     format: str
     results: Path | None
-    points: Mapping[tuple[Path, int], Path] = field(default_factory=dict)
+    faces_each: int | None
+    points_stems: Mapping[Path, Path] = field(default_factory=dict)
     overlays: Mapping[Path, Path] = field(default_factory=dict)
 
+    @property
+    def has_files_of_points(self) -> bool:
+        """Whether each face goes to a file of its own."""
+        return bool(self.points_stems)
+
+    def points(self, photo: Path, number: int) -> Path | None:
+        """The file of a photo's face, counted from 1; None where there is none for each face."""
+        if photo not in self.points_stems:
+            return None
+        stem = self.points_stems[photo]
+        end = ".pts" if self.faces_each == 1 else f"-{number}.pts"
+        return stem.with_name(stem.name + end)
+
+    def check_count(self, photo: Path, count: int) -> None:
+        """CommandError where more faces were found than a .pts file holds."""
+        if self.format == PTS and not self.has_files_of_points and count > (self.faces_each or 1):
+            raise CommandError(f"{count} faces in the form pts need a folder: --out FOLDER", FAILED)
+
+    def folders(self) -> set[Path]:
+        """The folders of all of them."""
+        return {file.parent for file in [*self.points_stems.values(), *self.single_files()]}
+
+    def single_files(self) -> list[Path]:
+        """All but those of the faces."""
+        return [*self.overlays.values(), *([] if self.results is None else [self.results])]
+
     def files(self) -> list[Path]:
-        """All of them."""
-        results = [] if self.results is None else [self.results]
-        return [*self.points.values(), *self.overlays.values(), *results]
+        """All that are known before the faces are; numbers keep the others apart."""
+        counted = range(1, (self.faces_each or 1) + 1)
+        points = [self.points(photo, number) for photo in self.points_stems for number in counted]
+        return [*(path for path in points if path is not None), *self.single_files()]
 
 
 def plan(
-    photos: Sequence[Path], faces_each: int, form: str | None, out: Path | None, draw: Path | None
+    photos: Sequence[Path],
+    faces_each: int | None,
+    form: str | None,
+    out: Path | None,
+    draw: Path | None,
 ) -> Targets:
     """The targets for photos of so many faces each, by --format, --out and --draw.
 
-    CommandError if they don't fit together, or a file would be written twice, or over a photo.
+    None: as many as are found. CommandError if they don't fit together, or a file would be
+    written twice, or over a photo.
     """
     form = form or _format_by_ending(out)
     names = names_in_folder(photos)
@@ -48,11 +82,12 @@ def plan(
     if form != PTS:
         if out is not None and out.is_dir():
             raise CommandError(f"--out {out} is a folder; {form} goes to one file", USAGE)
-        targets = Targets(form, out, overlays=overlays)
+        targets = Targets(form, out, faces_each, overlays=overlays)
     elif out is not None and not _names_file(out):
-        targets = Targets(form, None, _points(photos, names, faces_each, out), overlays)
-    elif len(photos) * faces_each == 1:
-        targets = Targets(form, out, overlays=overlays)
+        stems = {photo: out / name for photo, name in zip(photos, names, strict=True)}
+        targets = Targets(form, None, faces_each, stems, overlays)
+    elif len(photos) * (faces_each or 1) == 1:
+        targets = Targets(form, out, faces_each, overlays=overlays)
     else:
         raise CommandError("several faces in the form pts need a folder: --out FOLDER", USAGE)
     _check(targets.files(), photos)
@@ -106,16 +141,6 @@ def _format_by_ending(out: Path | None) -> str:
         endings = ", ".join(_FORMAT_OF_ENDING)
         raise CommandError(f"--out {out} ends in none of {endings}: add --format", USAGE)
     return form
-
-
-def _points(
-    photos: Sequence[Path], names: Sequence[Path], faces_each: int, folder: Path
-) -> dict[tuple[Path, int], Path]:
-    return {
-        (photo, number): folder / (f"{name}-{number}.pts" if faces_each > 1 else f"{name}.pts")
-        for photo, name in zip(photos, names, strict=True)
-        for number in range(1, faces_each + 1)
-    }
 
 
 def _overlays(photos: Sequence[Path], names: Sequence[Path], draw: Path) -> dict[Path, Path]:

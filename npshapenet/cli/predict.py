@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from PIL import Image
 
@@ -18,11 +19,15 @@ from npshapenet.cli.files import make_folder, write_file
 from npshapenet.cli.overlays import check_picture_name, overlay
 from npshapenet.cli.photos import PhotoError, read_photo
 from npshapenet.cli.results import Face
+from npshapenet.detectors import Detector, DetectorName, detector_named
+from npshapenet.faces import Face as FoundFace
+from npshapenet.faces import faces_in, find_faces
 from npshapenet.image import Box, to_gray
 from npshapenet.model import Model
 
 _DESCRIPTION: Final = """\
-Find the landmarks of the face in each photo: around the box that is given, or, without a box, in
+Find the landmarks of the faces in each photo: those that a detector finds (dlib's or OpenCV's, if
+one is installed), in its order; or the one around the box that is given; or with --whole in
 the whole picture, which must then be the crop of a face (1.5 times its box). Photos may be of any
 kind that Pillow reads; they are turned as their EXIF data says.
 """
@@ -32,17 +37,20 @@ Coordinates are x and y in pixels of the photo (turned as its EXIF data says), t
 top-left pixel is (0, 0); only .pts files count from 1, as iBUG's do. Points are numbered from 0
 in iBUG's order; left and right are the subject's.
 
-A file that can't be used gets a line on the error output, the others are still done, and the
-exit status is 1; it is 2 for a wrong command line. Results replace older files of their names,
-never a photo that is read. Photos of one name in several folders get their results in folders
-of those names.
+A file that can't be used, or a photo in which no face is found, gets a line on the error output,
+the others are still done, and the exit status is 1; it is 2 for a wrong command line, and where
+a detector is needed and none is installed. Results replace older files of their names, never a
+photo that is read. Photos of one name in several folders get their results in folders of those
+names. The quality, of models that give one, is the error that the model expects of the points,
+in percent of the distance of the outer eye corners.
 """
 
 _EXAMPLES: Final = (
+    "npshapenet predict party.jpg --draw party-landmarks.png",
     "npshapenet predict portrait.jpg --box 175 76 266 167",
     "npshapenet predict portrait.jpg --box 175 76 266 167 --draw portrait-landmarks.png",
-    "npshapenet predict crops/*.png --out landmarks.csv",
-    "npshapenet predict crops/*.png --format pts --out points --draw overlays",
+    "npshapenet predict crops/*.png --whole --out landmarks.csv",
+    "npshapenet predict photos/*.jpg --looks 2 --format pts --out points --draw overlays",
 )
 
 
@@ -55,7 +63,8 @@ def add_to(subcommands: Any) -> None:
         epilog=f"{_EPILOG}\n{examples(_EXAMPLES)}",
     )
     parser.add_argument("photos", metavar="PHOTO", nargs="+", type=Path)
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--box",
         dest="boxes",
         metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
@@ -65,6 +74,24 @@ def add_to(subcommands: Any) -> None:
         default=[],
         help="the face's box, as a detector gives it: its edges in pixels, right and bottom "
         "exclusive. One box holds for every photo; several, for several faces, need one photo",
+    )
+    where.add_argument(
+        "--whole", action="store_true", help="each whole picture is the crop of one face"
+    )
+    where.add_argument(
+        "--detector",
+        choices=("auto", *get_args(DetectorName)),
+        default="auto",
+        help="what finds the faces where neither --box nor --whole is given; default: auto, "
+        "the first of these that is installed",
+    )
+    parser.add_argument(
+        "--looks",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="2: crop each face again by its first landmarks, for boxes that sit badly; "
+        "default: %(default)s",
     )
     parser.add_argument(
         "--format",
@@ -76,7 +103,8 @@ def add_to(subcommands: Any) -> None:
         metavar="FILE",
         type=Path,
         help="write the results there and not to the screen; for pts a folder, with a file for "
-        "each face, or for one face a file that ends in .pts",
+        "each face (PHOTO-1.pts, PHOTO-2.pts where there may be several), or for one face a file "
+        "that ends in .pts",
     )
     parser.add_argument(
         "--draw",
@@ -95,31 +123,28 @@ def run(arguments: argparse.Namespace) -> int:
     boxes = [_box(edges) for edges in arguments.boxes]
     if len(boxes) > 1 and len(photos) > 1:
         raise CommandError("several boxes need one photo: run it once for each photo", USAGE)
-    targets = outputs.plan(
-        photos, max(len(boxes), 1), arguments.format, arguments.out, arguments.draw
-    )
+    if arguments.whole and arguments.looks > 1:
+        raise CommandError("--whole leaves nothing for a second look", USAGE)
+    faces_each = len(boxes) or (1 if arguments.whole else None)
+    targets = outputs.plan(photos, faces_each, arguments.format, arguments.out, arguments.draw)
     for picture in targets.overlays.values():
         check_picture_name(picture)
-    model = open_model(arguments.model, arguments.backend)
-    for folder in {target.parent for target in targets.files()}:
+    find = _finder(arguments, boxes, open_model(arguments.model, arguments.backend))
+    for folder in targets.folders():
         make_folder(folder)
-    if not boxes:
-        print(
-            "no --box: each whole picture is taken as the crop of a face "
-            f"({model.crop_factor:g} times its box)",
-            file=sys.stderr,
-        )
 
     faces: list[Face] = []
     failures: list[tuple[str, str]] = []
     for photo in photos:
         try:
             image = read_photo(photo)
-            found = _find_faces(model, str(photo), image, boxes)
+            found = find(str(photo), image)
+            targets.check_count(photo, len(found))
             faces += found
             for face in found:
-                if (photo, face.number) in targets.points:
-                    write_file(targets.points[photo, face.number], results.as_pts(face).encode())
+                path = targets.points(photo, face.number)
+                if path is not None:
+                    write_file(path, results.as_pts(face).encode())
             if photo in targets.overlays:
                 picture = targets.overlays[photo]
                 write_file(picture, overlay(image, [face.landmarks for face in found], picture))
@@ -128,8 +153,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"npshapenet: {photo}: {reason(error)}", file=sys.stderr)
 
     # JSON and CSV are whole files without a face too.
-    if not targets.points and (faces or targets.format in (outputs.JSON, outputs.CSV)):
-        text = _as_text(targets.format, faces, failures, arguments.model, model)
+    if not targets.has_files_of_points and (faces or targets.format in (outputs.JSON, outputs.CSV)):
+        text = _as_text(targets.format, faces, failures, arguments.model, find.model)
         if targets.results is None:
             print(text, end="")
         else:
@@ -152,15 +177,70 @@ def _box(edges: Sequence[float]) -> Box:
         raise CommandError(reason(error), USAGE) from error
 
 
-def _find_faces(model: Model, photo: str, image: Image.Image, boxes: Sequence[Box]) -> list[Face]:
-    if not boxes:
-        return [Face(photo, 1, image.size, None, model.predict(to_gray(image)))]
-    crops = [npshapenet.crop_face(image, box, model) for box in boxes]
-    return [
-        Face(photo, number, image.size, box, crop.to_photo(landmarks))
-        for number, (box, crop, landmarks) in enumerate(
-            zip(boxes, crops, model.predict(crops), strict=True), start=1
+@dataclass(frozen=True)
+class _InBoxes:
+    """The face in each box, which is the same in every photo."""
+
+    model: Model
+    boxes: Sequence[Box]
+    looks: int
+
+    def __call__(self, photo: str, image: Image.Image) -> list[Face]:
+        return _results(
+            photo, image, faces_in(image, self.boxes, model=self.model, looks=self.looks)
         )
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """The face of which the whole picture is the crop."""
+
+    model: Model
+
+    def __call__(self, photo: str, image: Image.Image) -> list[Face]:
+        gray = to_gray(image)
+        landmarks = self.model.predict(gray)
+        quality = self.model.parameters(gray).quality if self.model.weights.has_quality else None
+        expected = None if quality is None else float(quality)
+        return [Face(photo, 1, image.size, None, landmarks, expected)]
+
+
+@dataclass(frozen=True)
+class _Detected:
+    """The faces that a detector finds; ValueError where there is none."""
+
+    model: Model
+    detector: Detector
+    looks: int
+
+    def __call__(self, photo: str, image: Image.Image) -> list[Face]:
+        found = find_faces(image, self.detector, model=self.model, looks=self.looks)
+        if not found:
+            raise ValueError("no face found; --box gives the box of one")
+        return _results(photo, image, found)
+
+
+def _finder(
+    arguments: argparse.Namespace, boxes: Sequence[Box], model: Model
+) -> _InBoxes | _Whole | _Detected:
+    """How the faces of a photo are found, by what the command line says."""
+    if boxes:
+        return _InBoxes(model, boxes, arguments.looks)
+    if arguments.whole:
+        return _Whole(model)
+    try:
+        return _Detected(model, detector_named(arguments.detector), arguments.looks)
+    except ImportError as error:
+        raise CommandError(
+            f"{reason(error)} (here: --box, or --whole where the picture is the crop of a face)",
+            USAGE,
+        ) from error
+
+
+def _results(photo: str, image: Image.Image, found: Sequence[FoundFace]) -> list[Face]:
+    return [
+        Face(photo, number, image.size, face.box, face.landmarks, face.quality)
+        for number, face in enumerate(found, start=1)
     ]
 
 

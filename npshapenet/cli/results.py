@@ -24,7 +24,8 @@ class Face:
     """One face of one photo: landmarks (L, 2) in pixels of the photo.
 
     ``photo`` is the path as it was given, ``number`` counts the photo's faces from 1, ``size``
-    is the photo's width and height, ``box`` is None where the whole picture was the crop.
+    is the photo's width and height, ``box`` is None where the whole picture was the crop,
+    ``quality`` is the NME that the model expects, in percent, None where it gives none.
     """
 
     photo: str
@@ -32,6 +33,7 @@ class Face:
     size: tuple[int, int]
     box: Box | None
     landmarks: NDArray[np.float32]
+    quality: float | None = None
 
 
 def as_table(faces: Sequence[Face]) -> str:
@@ -42,10 +44,11 @@ def as_table(faces: Sequence[Face]) -> str:
 def _table_of(face: Face) -> str:
     width, height = face.size
     where = "the whole picture" if face.box is None else str(face.box)
+    quality = "" if face.quality is None else f", quality {face.quality:.1f} %"
     regions = region_names(len(face.landmarks))
     region_width = max(map(len, ["region", *regions]))
     lines = [
-        f"{face.photo}, {width}×{height}, {where}",
+        f"{face.photo}, {width}×{height}, {where}{quality}",
         f"{'point':>5}  {'region':<{region_width}}  {'x':>8}  {'y':>8}",
     ]
     for index, ((x, y), region) in enumerate(zip(face.landmarks, regions, strict=True)):
@@ -67,6 +70,7 @@ def as_json(
                 "width": face.size[0],
                 "height": face.size[1],
                 "box": None if face.box is None else face.box.edges,
+                "quality": _rounded_quality(face.quality),
                 "landmarks": _rounded(face.landmarks),
             }
             for face in faces
@@ -81,16 +85,17 @@ def as_json(
 
 
 def as_csv(faces: Sequence[Face]) -> str:
-    """A line a point: photo, face, point, region, x, y."""
+    """A line a point: photo, face, point, region, x, y, and the quality of its face, or nothing."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["photo", "face", "point", "region", "x", "y"])
+    table.writerow(["photo", "face", "point", "region", "x", "y", "quality"])
     for face in faces:
         regions = region_names(len(face.landmarks))
         for index, ((x, y), region) in enumerate(
             zip(_rounded(face.landmarks), regions, strict=True)
         ):
-            table.writerow([face.photo, face.number, index, region, x, y])
+            quality = _rounded_quality(face.quality)
+            table.writerow([face.photo, face.number, index, region, x, y, quality])
     return text.getvalue()
 
 
@@ -109,6 +114,10 @@ def region_names(count: int) -> list[str]:
             for index in indices:
                 names[index] = region
     return names
+
+
+def _rounded_quality(quality: float | None) -> float | None:
+    return None if quality is None else round(quality, _DIGITS)
 
 
 def _rounded(landmarks: NDArray[np.float32]) -> list[list[float]]:

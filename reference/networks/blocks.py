@@ -41,10 +41,19 @@ class ConvolutionBlock(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-    """A depthwise convolution, then a pointwise one (MobileNet, arXiv 1704.04861)."""
+    """A depthwise convolution, then a pointwise one (MobileNet, arXiv 1704.04861).
+
+    ``is_linear``: nothing follows the pointwise one, as in the first block of MobileNetV2.
+    """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int, activation: Activation
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int,
+        activation: Activation,
+        is_linear: bool = False,
     ) -> None:
         super().__init__()
         self.depthwise = ConvolutionBlock(
@@ -55,7 +64,9 @@ class SeparableBlock(nn.Module):
             groups=in_channels,
             activation=activation,
         )
-        self.pointwise = ConvolutionBlock(in_channels, out_channels, 1, activation=activation)
+        self.pointwise = ConvolutionBlock(
+            in_channels, out_channels, 1, activation="none" if is_linear else activation
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         out: Tensor = self.pointwise(self.depthwise(images))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from reference.networks.blocks import ConvolutionBlock, InvertedResidual, SeparableBlock
 from reference.networks.compact import CompactExtractor
 from reference.networks.original import OriginalExtractor
+from reference.networks.quality import QualityHead
 from reference.networks.shapenet import ShapeNet
 
 INPUT = "input"
@@ -75,6 +76,8 @@ def describe(network: ShapeNet, side_px: int) -> tuple[dict[str, Any], dict[str,
     weight, bias = graph.tensors[f"{last}.weight"], graph.tensors[f"{last}.bias"]
     graph.tensors[f"{last}.weight"] = weight * scales.reshape(-1, *[1] * (weight.ndim - 1))
     graph.tensors[f"{last}.bias"] = bias * scales + offsets
+    if network.quality is not None:
+        _join_quality(graph, network.quality)
     return {"input_shape": [1, side_px, side_px], "layers": graph.layers}, graph.tensors
 
 
@@ -111,6 +114,8 @@ def _(module: InvertedResidual, graph: Graph, name: str, source: str) -> str:
 def _(module: CompactExtractor, graph: Graph, name: str, source: str) -> str:
     for index, block in enumerate(module.blocks, start=1):
         source = emit(block, graph, f"block_{index}", source)
+    if isinstance(module.wide, ConvolutionBlock):
+        source = emit(module.wide, graph, "wide", source)
     source = emit(module.collapse, graph, "collapse", source)
     if isinstance(module.hidden, ConvolutionBlock):
         source = emit(module.hidden, graph, "hidden", source)
@@ -151,6 +156,27 @@ def _(module: OriginalExtractor, graph: Graph, name: str, source: str) -> str:
         elif not isinstance(child, nn.ReLU):
             raise GraphError(f"{type(child).__name__} has no layer in the weights file")
     return source
+
+
+def _join_quality(graph: Graph, head: QualityHead) -> None:
+    """Put the quality head beside the extractor's last two layers: more channels, one more row."""
+    layers = {layer["name"]: layer for layer in graph.layers}
+    if "hidden" not in layers or layers["hidden"]["activation"] != "hard_swish":
+        raise GraphError("a quality needs end_channels, with hard_swish behind them")
+    count, added = head.hidden.in_features, head.hidden.out_features
+    _append(graph, "hidden", _doubles(head.hidden.weight).reshape(added, count, 1, 1), head.hidden)
+    layers["hidden"]["out_channels"] += added
+    weight = graph.tensors["dense.weight"]
+    graph.tensors["dense.weight"] = np.pad(weight, ((0, 0), (0, added)))
+    row = np.pad(_doubles(head.dense.weight), ((0, 0), (weight.shape[1], 0)))
+    _append(graph, "dense", row, head.dense)
+    layers["dense"]["out_features"] += 1
+
+
+def _append(graph: Graph, name: str, weight: Doubles, source: nn.Linear) -> None:
+    for tensor, values in (("weight", weight), ("bias", _doubles(source.bias))):
+        key = f"{name}.{tensor}"
+        graph.tensors[key] = np.concatenate([graph.tensors[key], values])
 
 
 def _with_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Doubles, Doubles]:

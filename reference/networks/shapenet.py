@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from reference.networks.compact import CompactExtractor
 from reference.networks.layers import ShapeLayer, SimilarityLayer
+from reference.networks.quality import QualityHead
 from reference.shape_model import FittedShapeModel
 
 TRANSFORM_COUNT = 4
@@ -16,11 +18,14 @@ class ShapeNet(nn.Module):
 
     ``extractor`` maps images (N, 1, H, W) to (N, K + 4) numbers; they are scaled and shifted to
     the spread that the parameters have in the training set, so that all of them are learnt
-    at one pace. Export folds that into the last layer.
+    at one pace. Export folds that into the last layer. ``limits`` (2, K + 4), the least and the
+    largest of each parameter, bind what is predicted, not what is trained on. A ``quality`` head
+    may be added to a trained network: see ``reference.train_quality``.
     """
 
     parameter_scales: Tensor
     parameter_offsets: Tensor
+    limits: Tensor | None
 
     def __init__(
         self,
@@ -29,6 +34,7 @@ class ShapeNet(nn.Module):
         components: Tensor,
         parameter_scales: Tensor,
         parameter_offsets: Tensor,
+        limits: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.extractor = extractor
@@ -36,22 +42,46 @@ class ShapeNet(nn.Module):
         self.similarity_layer = SimilarityLayer()
         self.register_buffer("parameter_scales", parameter_scales.float())
         self.register_buffer("parameter_offsets", parameter_offsets.float())
+        self.register_buffer("limits", None if limits is None else limits.float())
+        self.quality: QualityHead | None = None
 
     def outputs(self, images: Tensor) -> Tensor:
-        """Images (N, 1, H, W) → K scores, scale, angle in radians, translation (N, K + 4)."""
-        raw: Tensor = self.extractor(images)
-        return raw * self.parameter_scales + self.parameter_offsets
+        """Images (N, 1, H, W) → K scores, scale, angle in radians, translation (N, K + 4).
+
+        With a quality head, also the logarithm of the expected NME in percent (N, K + 5).
+        """
+        if self.quality is None:
+            return self._scaled(self.extractor(images))
+        assert isinstance(self.extractor, CompactExtractor)
+        collapsed = self.extractor.collapsed(self.extractor.blocks(images))
+        parameters = self._scaled(self.extractor.from_collapsed(collapsed))
+        return torch.cat([parameters, self.quality(collapsed)[:, None]], dim=1)
+
+    def outputs_and_maps(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The parameters (N, K + 4), and the map head's landmarks (N, L, 2) where there is one."""
+        if not isinstance(self.extractor, CompactExtractor):
+            return self._scaled(self.extractor(images)), None
+        raw, landmarks = self.extractor.with_maps(images)
+        return self._scaled(raw), landmarks
 
     def landmarks(self, outputs: Tensor) -> Tensor:
-        """Outputs (N, K + 4) → landmarks (N, L, 2) in the network's coordinates."""
-        count = outputs.shape[1] - TRANSFORM_COUNT
+        """Outputs (N, K + 4), or more → landmarks (N, L, 2) in the network's coordinates."""
+        count = len(self.shape_layer.components)
         shapes = self.shape_layer(outputs[:, :count])
-        landmarks: Tensor = self.similarity_layer(shapes, outputs[:, count:])
+        transforms = outputs[:, count : count + TRANSFORM_COUNT]
+        landmarks: Tensor = self.similarity_layer(shapes, transforms)
         return landmarks
 
     def forward(self, images: Tensor) -> Tensor:
         # Not in bfloat16, as outputs may come under mixed precision: half a pixel would be lost.
-        return self.landmarks(self.outputs(images).to(self.parameter_scales.dtype))
+        outputs = self.outputs(images).to(self.parameter_scales.dtype)
+        parameters = outputs[:, : len(self.parameter_scales)]
+        if self.limits is not None:
+            parameters = parameters.clamp(*self.limits)
+        return self.landmarks(parameters)
+
+    def _scaled(self, raw: Tensor) -> Tensor:
+        return raw * self.parameter_scales + self.parameter_offsets
 
 
 def with_shape_model(extractor: nn.Module, model: FittedShapeModel) -> ShapeNet:
@@ -62,4 +92,5 @@ def with_shape_model(extractor: nn.Module, model: FittedShapeModel) -> ShapeNet:
         torch.from_numpy(model.components),
         torch.from_numpy(model.parameter_deviations),
         torch.from_numpy(model.parameter_means),
+        torch.from_numpy(model.parameter_limits()),
     )

@@ -56,6 +56,7 @@ class TestResults:
         assert face["photo"] == str(astronaut)
         assert (face["width"], face["height"]) == (512, 512)
         assert face["box"] == [175, 76, 266, 167]
+        assert face["quality"] is None  # the small weights give none
         np.testing.assert_allclose(face["landmarks"], expected(), atol=0.00051)
         assert report["failed"] == []
         assert report["model"] == str(weights_file)
@@ -92,12 +93,11 @@ class TestResults:
         (face,) = read_labels(photo.parent)
         np.testing.assert_allclose(face.landmarks, expected(), atol=0.001)
 
-    def test_without_a_box_the_picture_is_the_crop(
+    def test_the_whole_picture_as_the_crop(
         self, predict: Run, face_crop: Path, weights_file: Path
     ) -> None:
-        ended = predict(face_crop, "--format", "json")
-        assert "no --box" in ended.err
-        assert "1.5 times its box" in ended.err
+        ended = predict(face_crop, "--format", "json", "--whole")
+        assert ended.err == ""
         assert json.loads(ended.out)["faces"][0]["box"] is None
         model = npshapenet.load(weights_file, backend="numpy")
         crop = np.asarray(Image.open(face_crop))
@@ -122,7 +122,7 @@ class TestResults:
 
     def test_a_photo_given_twice_is_done_once(self, predict: Run, face_crop: Path) -> None:
         again = face_crop.parent / "." / ".." / face_crop.parent.name / face_crop.name
-        ended = predict(face_crop, again, "--format", "json")
+        ended = predict(face_crop, again, "--format", "json", "--whole")
         assert len(json.loads(ended.out)["faces"]) == 1
 
     def test_points_of_another_markup_have_no_region(
@@ -134,7 +134,8 @@ class TestResults:
         path = tmp_path / "five.npz"
         changes = {"shape_model": make_shape_model(landmarks=5), "markup": "points5"}
         write(path, dataclasses.replace(weights, **changes))
-        ended = run("predict", face_crop, "--model", path, "--backend", "numpy", "--format", "csv")
+        model = ["--model", path, "--backend", "numpy"]
+        ended = run("predict", face_crop, *model, "--whole", "--format", "csv")
         rows = list(csv.DictReader(io.StringIO(ended.out)))
         assert [(row["point"], row["region"]) for row in rows] == [(str(i), "") for i in range(5)]
 
@@ -144,7 +145,7 @@ class TestPictures:
 
     @pytest.fixture
     def gray_landmarks(self, predict: Run, face_crop: Path) -> np.ndarray:
-        return landmarks_of(predict(face_crop, "--format", "json").out)
+        return landmarks_of(predict(face_crop, "--format", "json", "--whole").out)
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_exif_rotation(
@@ -185,7 +186,7 @@ class TestPictures:
         gray = np.asarray(Image.open(face_crop)).astype(np.uint16)
         photo = tmp_path / f"deep.{ending}"
         Image.fromarray(gray * 257).save(photo)
-        ended = predict(photo, "--format", "json")
+        ended = predict(photo, "--format", "json", "--whole")
         np.testing.assert_array_equal(landmarks_of(ended.out), gray_landmarks)
 
     def test_palette(
@@ -194,7 +195,7 @@ class TestPictures:
         photo = tmp_path / "palette.png"
         Image.open(face_crop).convert("P").save(photo)
         assert Image.open(photo).mode == "P"
-        ended = predict(photo, "--format", "json")
+        ended = predict(photo, "--format", "json", "--whole")
         np.testing.assert_array_equal(landmarks_of(ended.out), gray_landmarks)
 
     @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -208,7 +209,7 @@ class TestPictures:
     ) -> None:
         photo = tmp_path / "alpha.png"
         Image.open(face_crop).convert(mode).save(photo)
-        ended = predict(photo, "--format", "json", "--draw", tmp_path / "drawn")
+        ended = predict(photo, "--format", "json", "--draw", tmp_path / "drawn", "--whole")
         np.testing.assert_array_equal(landmarks_of(ended.out), gray_landmarks)
         with Image.open(tmp_path / "drawn" / "alpha-landmarks.png") as drawn:
             assert drawn.mode == "RGB"
@@ -223,5 +224,5 @@ class TestPictures:
         alpha = np.where(hidden, 0, 255).astype(np.uint8)
         Image.merge("LA", [Image.fromarray(gray), Image.fromarray(alpha)]).save(transparent)
         Image.fromarray(np.where(hidden, 255, gray).astype(np.uint8)).save(white)
-        ended = predict(transparent, white, "--format", "json")
+        ended = predict(transparent, white, "--format", "json", "--whole")
         np.testing.assert_array_equal(landmarks_of(ended.out, 0), landmarks_of(ended.out, 1))

@@ -61,7 +61,7 @@ class TestOverlays:
         gray = np.asarray(Image.open(face_crop)).astype(np.uint16)
         photo = tmp_path / "deep.png"
         Image.fromarray(gray * 257).save(photo)
-        predict(photo, "--draw", tmp_path / "drawn.png")
+        predict(photo, "--draw", tmp_path / "drawn.png", "--whole")
         drawn = np.asarray(Image.open(tmp_path / "drawn.png")).astype(int)
         assert np.median(np.abs(drawn - gray[..., None])) <= 1
 
@@ -102,7 +102,7 @@ class TestTargets:
             photo.parent.mkdir(parents=True, exist_ok=True)
             photo.write_bytes(face_crop.read_bytes())
         out = tmp_path / "out"
-        ended = predict(*photos, "--format", "pts", "--out", out, "--draw", out)
+        ended = predict(*photos, "--format", "pts", "--out", out, "--draw", out, "--whole")
         assert ended.status == 0
         written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
         names = ("a/x", "b/x", "b/y")
@@ -116,7 +116,7 @@ class TestTargets:
         other = face_crop.with_suffix(".bmp")
         Image.open(face_crop).save(other)
         out = tmp_path / "out"
-        predict(face_crop, other, "--format", "pts", "--out", out)
+        predict(face_crop, other, "--format", "pts", "--out", out, "--whole")
         assert sorted(path.name for path in out.iterdir()) == ["crop.bmp.pts", "crop.png.pts"]
 
     def test_older_results_are_replaced_and_nothing_is_left_beside(
@@ -125,13 +125,13 @@ class TestTargets:
         out = tmp_path / "out" / "faces.json"
         out.parent.mkdir()
         out.write_text("old")
-        predict(face_crop, "--out", out)
+        predict(face_crop, "--out", out, "--whole")
         assert len(json.loads(out.read_text())["faces"]) == 1
         assert [path.name for path in out.parent.iterdir()] == ["faces.json"]
 
     def test_a_link_stays_a_link(self, predict: Run, face_crop: Path, tmp_path: Path) -> None:
         (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
-        predict(face_crop, "--out", tmp_path / "link.json")
+        predict(face_crop, "--out", tmp_path / "link.json", "--whole")
         assert (tmp_path / "link.json").is_symlink()
         assert json.loads((tmp_path / "real.json").read_text())["faces"]
 
@@ -150,7 +150,7 @@ class TestTargets:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", fail)
-        ended = predict(face_crop, "--out", out)
+        ended = predict(face_crop, "--out", out, "--whole")
         assert ended.status == 1
         assert ended.err.splitlines()[-1].endswith("can't be written: No space left on device")
         assert out.read_text() == "old"
@@ -172,6 +172,11 @@ class TestTargets:
             (["--box", 90, 9, 9, 90], "no extent"),
             (["--box", 9, 9, 90, "nan"], "not finite"),
             (["--box", 9, 9, 90], "expected 4 arguments"),
+            (["--box", 9, 9, 90, 90, "--whole"], "not allowed with"),
+            (["--box", 9, 9, 90, 90, "--detector", "dlib"], "not allowed with"),
+            (["--detector", "haar"], "invalid choice"),
+            (["--looks", 2], "nothing for a second look"),
+            (["--looks", 3], "invalid choice"),
             (["--format", "yaml"], "invalid choice"),
             (["--frmat", "csv"], "unrecognized arguments"),
         ],
@@ -191,7 +196,8 @@ class TestTargets:
         for name in ("photo.png", "photo.bmp"):
             Image.open(face_crop).save(name)
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
-        ended = predict("photo.png", *arguments)
+        where = [] if {"--box", "--detector"} & set(arguments) else ["--whole"]
+        ended = predict("photo.png", *arguments, *where)
         assert ended.status == 2
         assert complaint in ended.err
         assert ended.err.count("\n") == 1

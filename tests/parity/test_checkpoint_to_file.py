@@ -44,6 +44,7 @@ def checkpoint(request):
         "components": 0.03 * torch.randn(12, 68, 2, generator=generator),
         "parameter_scales": torch.tensor([1.0] * 12 + [0.1, 0.2, 0.1, 0.1]),
         "parameter_offsets": torch.tensor([0.0] * 12 + [1.0, 0.0, 0.0, 0.1]),
+        "limits": torch.tensor([[-9.0], [9.0]]).repeat(1, 16),
     }
     torch.manual_seed(1)
     net = build_network(recipe, shape_model)

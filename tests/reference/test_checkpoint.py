@@ -39,7 +39,7 @@ RECIPE = from_values(
 def whole():
     """A checkpoint with random weights and statistics, and a state of its optimiser."""
     generator = torch.Generator().manual_seed(0)
-    shapes = ((68, 2), (3, 68, 2), (7,), (7,))
+    shapes = ((68, 2), (3, 68, 2), (7,), (7,), (2, 7))
     shape_model = {
         key: torch.randn(shape, generator=generator)
         for key, shape in zip(SHAPE_MODEL_KEYS, shapes, strict=True)

@@ -162,13 +162,14 @@ class TestOriginal:
 
 class TestCompact:
     @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-    def test_bundled_recipes_stay_within_eight_million_multiply_adds(self, path):
+    def test_bundled_recipes_stay_within_their_multiply_adds(self, path):
         recipe = read_recipe(path)
         outputs = (recipe.shape_model.components or 132) + 4
         net = shape_net(build_extractor(recipe.network, outputs), outputs)
         described = from_json(describe(net, recipe.network.side_px)[0])
         if recipe.network.extractor == "compact":
-            assert described.multiply_adds() <= 8_000_000
+            most = 60_000_000 if path.stem == "accurate" else 8_000_000
+            assert described.multiply_adds() <= most
         assert described.input_shape == (1, recipe.network.side_px, recipe.network.side_px)
         assert described.output_count == outputs
 

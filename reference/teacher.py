@@ -1,0 +1,45 @@
+"""What trained networks say together: landmarks to teach others by, or to mend labels with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reference.checkpoint import CheckpointError, load
+from reference.data.augment import mirrored
+from reference.networks.shapenet import ShapeNet
+
+
+def read_teachers(paths: Sequence[Path], side_px: int) -> list[ShapeNet]:
+    """The networks of checkpoints; CheckpointError for one that reads crops of another side."""
+    networks = []
+    for path in paths:
+        checkpoint = load(path)
+        if checkpoint.side_px != side_px:
+            raise CheckpointError(f"{path}: reads {checkpoint.side_px} px; the faces are {side_px}")
+        networks.append(checkpoint.network())
+    return networks
+
+
+@torch.inference_mode()
+def teach(networks: Sequence[ShapeNet], images: Tensor) -> Tensor:
+    """The mean landmarks (N, L, 2) over networks, their map heads, and the mirror images.
+
+    Images are (N, 1, side, side), landmarks in the network's coordinates.
+    """
+    found: list[Tensor] = []
+    for network in networks:
+        for landmarks in _both_heads(network, images):
+            found.append(landmarks)
+        for landmarks in _both_heads(network, images.flip(-1)):
+            found.append(mirrored(landmarks))
+    return torch.stack(found).mean(dim=0)
+
+
+def _both_heads(network: ShapeNet, images: Tensor) -> list[Tensor]:
+    outputs, mapped = network.outputs_and_maps(images.to(memory_format=torch.channels_last))
+    regressed = network.landmarks(outputs)
+    return [regressed] if mapped is None else [regressed, mapped]
