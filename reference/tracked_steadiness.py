@@ -1,4 +1,4 @@
-"""python -m reference.tracked_steadiness: jitter and lag of tracked faces, with and without the filter."""
+"""python -m reference.tracked_steadiness: jitter and lag of tracked faces, filtered and not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from npshapenet.smoothing import DEFAULT_SMOOTHING, Smoothing
 from reference.clips import FRAMES_PER_SECOND, MOTIONS, Clip, clip_of
 from reference.data.face import LabelError, LabelledFace
 from reference.data.labels import read_labels
-from reference.tracked_steadiness_plot import draw_steadiness
+from reference.steadiness_plot import draw_steadiness
 from reference.tracked_clips import FaceLost, Figures, figures, mean, smoothed, track
 from reference.views import open_view
 
@@ -42,7 +42,7 @@ the face with npshapenet's Tracker, and say how much the landmarks jitter and la
 without its One-Euro filter. The filter's settings are tuned on other faces than those reported.
 """
 _EPILOG = """\
-example: python -m reference.tracked_steadiness --labels 300w/common/labels.xml --plot steadiness.png
+example: python -m reference.tracked_steadiness --labels 300w/common/labels.xml --plot plot.png
          python -m reference.tracked_steadiness --labels 300w/train/labels.xml --faces 60 --tune
 """
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_tuning_table(tracked), end="")
             return 0
         if not all(tracked.values()):
-            print("reference.tracked_steadiness: every face was lost, in one motion", file=sys.stderr)
+            print("reference.tracked_steadiness: all faces lost, in one motion", file=sys.stderr)
             return 1
         by_motion = {name: _compared(clips) for name, clips in tracked.items()}
         print(_table(by_motion, {name: len(clips) for name, clips in tracked.items()}), end="")
