@@ -387,6 +387,7 @@ class TestCheckpoints:
             "components": 0.05 * torch.randn(COMPONENTS, 68, 2),
             "parameter_scales": torch.full((COMPONENTS + 4,), 2.0),
             "parameter_offsets": torch.tensor([0.0] * COMPONENTS + [1.0, 0.1, 0.05, -0.05]),
+            "limits": torch.tensor([[-10.0], [10.0]]).repeat(1, COMPONENTS + 4),
         }
         network = checkpoint.build_network(recipe, shape_model)
         for name, tensor in network.named_buffers():
