@@ -15,6 +15,7 @@ from benchmarks.chart import draw_chart
 from benchmarks.comparison import compare
 from benchmarks.layers import profile
 from benchmarks.machine import cpu_name, describe_machine, load_average
+from benchmarks.other_faces import measure_other_faces
 from benchmarks.parity import ParityError, check_parity
 from benchmarks.peak import make_peak
 from benchmarks.report import (
@@ -22,12 +23,13 @@ from benchmarks.report import (
     facts,
     report_batches,
     report_comparison,
+    report_other_faces,
     report_profile,
     report_start_ups,
     without_folder,
 )
-from benchmarks.start_up import CARRIED, StartUpError, copy_with_libraries, measure_start_ups
-from benchmarks.systems import NUMBA, Choice, open_systems
+from benchmarks.start_up import CARRIED, StartUpError, copy_with_code, measure_start_ups
+from benchmarks.systems import DLIB, NUMBA, Choice, open_systems
 from benchmarks.workload import Workload, make_workload
 from npshapenet import jit, load
 from npshapenet.cli.errors import CommandError
@@ -112,6 +114,10 @@ def _run(asked: argparse.Namespace, work: Workload) -> None:
         comparison = compare(systems, peak, asked.rounds)
         parts.append(report_comparison(comparison, differences, left_out, work, asked.rounds))
         if NUMBA not in left_out:
+            if any(system.name == DLIB for system in systems):
+                _say("timing another face each time…")
+                times = measure_other_faces(work, asked.predictor, max(asked.rounds // 4, 1))
+                parts.append(report_other_faces(times))
             _say("timing a batch on one core and on two…")
             batches = report_batches(measure_batches(work, asked.rounds))
             parts.append(batches or facts({"left out, a batch on two cores": "there is one core"}))
@@ -138,9 +144,9 @@ def _start_ups(work: Workload, names: Collection[str], repetitions: int) -> str:
     notes, package = {}, None
     with tempfile.TemporaryDirectory() as folder:
         if NUMBA in names:
-            _say("compiling the libraries that a wheel carries…")
+            _say("compiling the code that a wheel carries…")
             try:
-                package = copy_with_libraries(Path(folder))
+                package = copy_with_code(Path(folder))
             except BuildError as error:
                 notes[f"left out, {CARRIED}"] = str(error).splitlines()[0]
         _say(f"starting each system {repetitions} times…")

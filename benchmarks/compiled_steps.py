@@ -5,9 +5,8 @@ Only for measuring: a call from Python costs about a microsecond, as much as a s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Set
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,6 @@ Floats = NDArray[np.float32]
 #: The names of the first and the last part.
 LOAD: Final = "load"
 STORE: Final = "store"
-
-#: What the engine wants to know of a crop that it has to resize: here there is none.
-_NO_CROP: Final = (None, None)  # as for images that are prepared already
 
 
 class CompiledSteps:
@@ -49,13 +45,13 @@ class CompiledSteps:
             raise RuntimeError(f"{len(ends)} parts of the plan for {len(self.names)} images")
         self.layers = [_layers(network, name, self._plan.images.keys()) for name in self.names]
         self._parts = [
-            self._arguments(first, end) for first, end in zip([0, *ends[:-1]], ends, strict=True)
+            self._call(first, end) for first, end in zip([0, *ends[:-1]], ends, strict=True)
         ]
-        self._nothing = self._arguments(0, 0)
+        self._nothing = self._call(0, 0)
 
     def run(self, part: int) -> None:
         """Run one part, on what the parts before it have left in the arena."""
-        self._engine.run(*self._parts[part])
+        self._engine.run(self._parts[part].ctypes.data)
 
     def run_all(self) -> Floats:
         """Run the parts one after the other; the network's outputs (P)."""
@@ -65,26 +61,24 @@ class CompiledSteps:
 
     def run_nothing(self) -> None:
         """A call that computes nothing: what the time of each part has too much."""
-        self._engine.run(*self._nothing)
+        self._engine.run(self._nothing.ctypes.data)
 
     def output(self, name: str) -> Floats:
         """A layer's output (C, H, W), as long as no later part has used its place."""
         return self._plan.images[name].view(self._arena).copy()
 
-    def _arguments(self, first: int, end: int) -> tuple[Any, ...]:
+    def _call(self, first: int, end: int) -> NDArray[np.int64]:
+        """The call of some steps, as npshapenet.jit.steps describes it."""
         steps = self._plan.steps
-        return (
-            steps.ctypes.data + first * steps.strides[0],
-            end - first,
-            self._plan.weights.ctypes.data,
-            self._arena.ctypes.data,
-            self._image.ctypes.data,
-            1,
-            math.prod(self._image.shape),
-            self._out.ctypes.data,
-            self._out.size,
-            *_NO_CROP,
-        )
+        call = np.zeros(s.CALL_COLUMNS, np.int64)
+        call[s.CALL_STEPS] = steps.ctypes.data + first * steps.strides[0]
+        call[s.CALL_STEP_COUNT] = end - first
+        call[s.CALL_WEIGHTS] = self._plan.weights.ctypes.data
+        call[s.CALL_ARENA] = self._arena.ctypes.data
+        call[s.CALL_IMAGES] = self._image.ctypes.data
+        call[s.CALL_IMAGE_COUNT] = 1
+        call[s.CALL_OUT] = self._out.ctypes.data
+        return call
 
 
 def _layers(network: Network, name: str, given: Set[str]) -> tuple[Layer, ...]:

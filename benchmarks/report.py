@@ -11,9 +11,10 @@ import numpy as np
 from benchmarks.batches import FACES
 from benchmarks.comparison import Comparison
 from benchmarks.layers import Profile
+from benchmarks.other_faces import FACES as OTHER_FACES
 from benchmarks.start_up import StartUp
-from benchmarks.systems import NUMBA, NUMPY, PREDICT
-from benchmarks.timing import Ratio, Seconds, ratio
+from benchmarks.systems import DLIB, NUMBA, NUMPY, PREDICT
+from benchmarks.timing import Ratio, Seconds, ratio, summarise
 from benchmarks.workload import CROP_SIDE_PX, Workload
 
 #: Whose time is divided by each system's, where they are measured.
@@ -106,6 +107,21 @@ def _notes(
     return notes | {f"left out, {name}": reason for name, reason in left_out.items()}
 
 
+def report_other_faces(measured: Mapping[str, Seconds]) -> str:
+    """Milliseconds for a face where each is another than the last; and over dlib's."""
+    rows = []
+    for name, seconds in measured.items():
+        times = summarise(seconds)
+        row = [name, _ms(times.median), f"{_ms(times.low)}–{_ms(times.high)}", _ms(times.best)]
+        rows.append([*row, _ratio(ratio(seconds, measured[DLIB]))])
+    header = [f"another of {OTHER_FACES} faces each time", "ms", "p10–p90", "best", "it / dlib's"]
+    meaning = (
+        "Crops of both demo photos, in boxes that differ in place and size: predict from gray "
+        "crops as large as the boxes ask for, dlib's predictor on the photo and the box."
+    )
+    return "\n\n".join([table(header, rows), meaning])
+
+
 def report_start_ups(measured: Mapping[str, Sequence[StartUp]]) -> str:
     """Milliseconds from a process's start to its first landmarks, and its memory."""
     rows = []
@@ -127,7 +143,7 @@ def report_start_ups(measured: Mapping[str, Sequence[StartUp]]) -> str:
         f"A new process each, medians of {repetitions}, interleaved, files in the system's cache. "
         f"Ours predict from a gray crop, everything included; the others are imported, load the "
         f"network and run it on an image that is prepared already. Cold: with an empty folder for "
-        f"compiled code; a carried library is used with an empty one too. Memory: of the process "
+        f"compiled code; carried code is used with an empty one too. Memory: of the process "
         f"when it has predicted once."
     )
     return "\n\n".join([table(header, rows), meaning])

@@ -2,7 +2,7 @@
 
 Every measurement is a process of its own; the systems take turns. The Numba backend is measured
 cold, with an empty folder for its compiled code; warm, with what an earlier process kept; and as
-a wheel installs it that carries compiled libraries. The other files are in the system's caches:
+a wheel installs it that carries compiled code. The other files are in the system's caches:
 each system ran once before.
 """
 
@@ -32,7 +32,7 @@ from npshapenet.network import to_json
 
 COLD: Final = f"{systems.NUMBA}, cold"
 WARM: Final = f"{systems.NUMBA}, warm"
-CARRIED: Final = f"{systems.NUMBA}, carried library"
+CARRIED: Final = f"{systems.NUMBA}, carried code"
 
 _SCRIPT: Final = Path(__file__).with_name("first_landmarks.py")
 _CROP: Final = "crop.npy"
@@ -64,14 +64,14 @@ class _Candidate:
     packages: Path | None = None  # a folder to be searched before all others
 
 
-def copy_with_libraries(folder: Path) -> Path:
-    """A copy of the package in ``folder``, with the libraries of a wheel: BuildError if it can't.
+def copy_with_code(folder: Path) -> Path:
+    """A copy of the package in ``folder``, with the code that a wheel carries.
 
-    The folder, as a path to be searched for packages.
+    The folder, as a path to be searched for packages; BuildError if the code can't be made.
     """
     source, copy = Path(jit.__file__).parent.parent, folder / "npshapenet"
-    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("*.so"))
-    build(copy / "jit" / "libraries")
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("*.code"))
+    build(copy / "jit" / "carried_code")
     return folder
 
 
@@ -79,26 +79,26 @@ def measure_start_ups(
     work: Workload,
     available: Collection[str],
     repetitions: int,
-    with_libraries: Path | None = None,
+    with_code: Path | None = None,
 ) -> dict[str, list[StartUp]]:
     """The start-ups of the systems that are ``available``, by name, in the order of repetition.
 
-    ``with_libraries`` is what ``copy_with_libraries`` made, to be measured too.
+    ``with_code`` is what ``copy_with_code`` made, to be measured too.
     ParityError if one finds other landmarks than the NumPy backend; StartUpError if one fails.
     """
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         candidates = list(_candidates(work, available, folder))
-        if with_libraries and systems.NUMBA in available:
+        if with_code and systems.NUMBA in available:
             arguments = "numba", work.model_name, str(folder / _CROP)
-            candidates.append(_Candidate(CARRIED, arguments, True, True, with_libraries))
+            candidates.append(_Candidate(CARRIED, arguments, True, True, with_code))
         measured: dict[str, list[StartUp]] = {candidate.name: [] for candidate in candidates}
         for number in range(repetitions + 1):
             for candidate in candidates:
                 if candidate.name == COLD and number == 0:  # its files are those of the warm one
                     continue
                 with _cache(folder, candidate) as cache:
-                    start_up = _start(candidate, cache, work)
+                    start_up = _start(candidate, cache, work, folder)
                 if number > 0:  # the first ones fill the system's caches
                     measured[candidate.name].append(start_up)
         return measured
@@ -142,10 +142,13 @@ def _candidates(work: Workload, available: Collection[str], folder: Path) -> Ite
         yield _Candidate(systems.PYTORCH, ("pytorch", str(network), str(image)), False)
 
 
-def _start(candidate: _Candidate, cache: Path, work: Workload) -> StartUp:
+def _start(candidate: _Candidate, cache: Path, work: Workload, work_folder: Path) -> StartUp:
     # -P: the script's folder isn't searched, so npshapenet is the one that is installed.
     command = [sys.executable, "-P", str(_SCRIPT), *candidate.arguments]
     environment = {**os.environ, _CACHE_VARIABLE: str(cache)}
+    # Packages are compiled to bytecode when they are installed: so here, for all systems.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["PYTHONPYCACHEPREFIX"] = str(work_folder / "bytecode")
     if candidate.packages:
         others = os.environ.get("PYTHONPATH")
         path = [str(candidate.packages), *([others] if others else [])]

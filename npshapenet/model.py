@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast, get_args
 
 import numpy as np
@@ -41,7 +41,8 @@ _CROPS_PER_THREAD_MIN: Final = 16
 
 
 class Backend(Protocol):
-    """What runs a network. Made from a layer graph, its tensors and the normalisation.
+    """What runs a network. Made from a layer graph, its tensors, the normalisation and the shape
+    model.
 
     Every method may be called from several threads at once.
     """
@@ -58,6 +59,9 @@ class Backend(Protocol):
 
         Widened, resized and normalised as ``image.network_input`` does.
         """
+
+    def landmarks(self, crops: Sequence[Gray]) -> Floats:
+        """The same crops → landmarks (N, L, 2), each in pixels of its crop."""
 
     def run(self, images: Floats) -> Floats:
         """Images (N, 1, H, W) as the network reads them → its outputs (N, P)."""
@@ -171,15 +175,7 @@ class Model:
         TypeError or ValueError, saying what came and what is accepted, for anything else.
         """
         checked, is_single = _check_crops(crops)
-        outputs = self._outputs(checked, threads)
-        sides = np.array([max(crop.shape) for crop in checked], np.float32)
-        landmarks = split_outputs(outputs, self.weights.shape_model).landmarks(sides)
-        for points, crop in zip(landmarks, checked, strict=True):
-            height, width = crop.shape
-            if height != width:
-                side = max(height, width)
-                # The square's columns and rows before the crop: as widen_to_square puts them.
-                points -= np.array([(side - width) // 2, (side - height) // 2], np.float32)
+        landmarks = self._run("landmarks", checked, threads)
         return landmarks[0] if is_single else landmarks
 
     def parameters(self, crops: Crops, threads: int | None = None) -> Parameters:
@@ -189,25 +185,29 @@ class Model:
         one of N.
         """
         checked, is_single = _check_crops(crops)
-        outputs = self._outputs(checked, threads)
+        outputs = self._run("outputs", checked, threads)
         return split_outputs(outputs[0] if is_single else outputs, self.weights.shape_model)
 
-    def _outputs(self, crops: list[Gray], threads: int | None) -> Floats:
+    def _run(
+        self, what: Literal["landmarks", "outputs"], crops: list[Gray], threads: int | None
+    ) -> Floats:
+        """What the backend gives for all crops, by as many threads as are worth it."""
         if not self._is_warm:
             self.warmup()
+        run: Callable[[Sequence[Gray]], Floats] = getattr(self._backend, what)
         count = _thread_count(threads, len(crops))
         # In NumPy's many short steps the threads would wait for each other.
         if count == 1 or self.backend_name == "numpy":
-            return self._backend.outputs(crops)
+            return run(crops)
         from concurrent.futures import ThreadPoolExecutor
 
         edges = [len(crops) * part // count for part in range(count + 1)]
         parts = [crops[first:end] for first, end in itertools.pairwise(edges)]
         # This thread takes a part too: it has an arena already, and would only wait.
         with ThreadPoolExecutor(count - 1) as pool:
-            others = [pool.submit(self._backend.outputs, part) for part in parts[1:]]
-            first_outputs = self._backend.outputs(parts[0])
-            return np.concatenate([first_outputs, *(other.result() for other in others)])
+            others = [pool.submit(run, part) for part in parts[1:]]
+            first_results = run(parts[0])
+            return np.concatenate([first_results, *(other.result() for other in others)])
 
 
 def load(
@@ -283,7 +283,7 @@ def _models_in_zip() -> Traversable:
 
 
 def _make_backend(name: BackendName, weights: Weights) -> Backend:
-    arguments = weights.network, weights.tensors, weights.normalisation
+    arguments = weights.network, weights.tensors, weights.normalisation, weights.shape_model
     if name == "numpy":
         from npshapenet.plain import PlainBackend
 

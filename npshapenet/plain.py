@@ -24,6 +24,7 @@ from npshapenet.network import (
     Layer,
     Network,
 )
+from npshapenet.shape import ShapeModel, split_outputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,11 +142,16 @@ class PlainBackend:
     name: Final = "numpy"
 
     def __init__(
-        self, network: Network, tensors: Mapping[str, Floats], normalisation: Normalisation
+        self,
+        network: Network,
+        tensors: Mapping[str, Floats],
+        normalisation: Normalisation,
+        shape_model: ShapeModel | None = None,
     ) -> None:
         self.network = network
         self.tensors = tensors
         self.normalisation = normalisation
+        self.shape_model = shape_model
 
     def warmup(self) -> None:
         """Nothing: the first call is as fast as the next."""
@@ -157,6 +163,12 @@ class PlainBackend:
             image = network_input(crop, side, self.normalisation)
             outputs[index] = self.run(image[None, None])[0]
         return outputs
+
+    def landmarks(self, crops: Sequence[Gray]) -> Floats:
+        if self.shape_model is None:
+            raise ValueError("landmarks need a shape model, and this backend was given none")
+        parameters = split_outputs(self.outputs(crops), self.shape_model)
+        return parameters.crop_landmarks([crop.shape for crop in crops])
 
     def run(self, images: Floats) -> Floats:
         outputs = np.empty((len(images), self.network.output_count), np.float32)

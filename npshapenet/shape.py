@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -70,6 +71,18 @@ class Parameters:
         """
         half_px = np.asarray(side_px, np.float32) / np.float32(2)
         return self._placed(half_px, half_px - np.float32(0.5))
+
+    def crop_landmarks(self, sizes_px: Sequence[tuple[int, ...]]) -> Floats:
+        """The points (N, L, 2) of a batch, each in pixels of its crop of (height, width).
+
+        A crop that isn't square lies in the middle of the square that the network saw, as
+        ``image.widen_to_square`` puts it.
+        """
+        sizes = np.array(sizes_px, np.int64).reshape(-1, 2)
+        sides = sizes.max(axis=1, initial=0)
+        before = (sides[:, None] - sizes[:, ::-1]) // 2  # columns, rows
+        landmarks: Floats = self.landmarks(sides) - before.astype(np.float32)[:, None]
+        return landmarks
 
     def network_landmarks(self) -> Floats:
         """The points (..., L, 2) in the network's coordinates.

@@ -27,7 +27,7 @@ class Smoothing:
     ``cutoff_hz`` is the cut-off frequency for a point at rest: lower is steadier.
     ``cutoff_hz_per_speed`` is what each face size a second of the point's speed adds to it: higher
     follows faster. ``speed_cutoff_hz`` smooths the speed itself. In the paper's terms f_cmin, β
-    and dcutoff. The defaults were chosen by ``python -m reference.steadiness --tune``.
+    and dcutoff. The defaults were chosen by ``python -m reference.tracked_steadiness --tune``.
     ValueError for numbers that aren't finite, cut-offs that aren't positive, a negative β.
     """
 

@@ -6,22 +6,38 @@ import argparse
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
 from npshapenet.model import BackendName
 from reference import sheets
+from reference.data.backgrounds import FAMILIES, TESTING_FAMILIES, Family
 from reference.data.labels import LabelError
 from reference.evaluation import Evaluation, Failure, evaluate, unchanged
+from reference.framing import MIX_DRAWS
+from reference.measures import Asked, Backgrounds, Measures, measure, measure_backgrounds
 from reference.perturbation import Perturbation
-from reference.report import NORMALISER, draw, table, to_json, write_figures
+from reference.plots import Mark
+from reference.report import (
+    NORMALISER,
+    draw,
+    draw_measures,
+    qualities_of_faces,
+    table,
+    title,
+    to_json,
+    write_figures,
+)
+from reference.soundness import REACH_SIDES
 from reference.systems import BACKENDS, OpenSystem, System, UnusableSystem, open_system
+from reference.tables import backgrounds_text, measures_text
 
 _DESCRIPTION = """\
 Measure how far predicted landmarks are from labelled ones, for several systems on several sets.
-Prints a table for each set; with --out also writes metrics.json, the cumulative error curves,
-the errors by region and sheets of faces with truth and prediction.
+Prints tables for each set; with --out also writes metrics.json, the cumulative error curves, the
+errors by region and sheets of faces with truth and prediction. More is measured where it is asked
+for: --framing, --steadiness, --soundness.
 """
 _EPILOG = f"""\
 systems
@@ -33,10 +49,28 @@ figures
   NME is the mean distance of the 68 landmarks over the {NORMALISER},
   in %, here its mean and median over the faces; AUC@8 is the area under the cumulative error
   curve from 0 to 8 %, between 0 and 1; FR@8 and FR@10 are the share of faces over 8 and 10 %.
+  Openings are the distances of the lids and of the inner lips over the same distance, in %; the
+  floor is the NME that a shape model of so many components leaves with the best parameters.
+  --framing: the error against a shift (-20 to 20 %), a scale (0.7 to 1.3) and a turn (-45 to 45
+  degrees) alone, and by how much of itself it rises where all are drawn at random: shift up to
+  10 %, scale 0.85 to 1.15, turn up to 30 degrees, {MIX_DRAWS} draws a face. Inside are the crops
+  that need no pixel from outside the photo; in the plot the same faces at every step.
+  --steadiness: how far the landmarks move, in % of the eyes' distance, where the face is shifted
+  by one pixel to each of four sides (the shift taken back), or has noise of 2/255 added. Once it
+  is a pixel of the photo, by which the box moves and with it the crop; once one of the network's
+  input, for which the photo is resampled.
+  --soundness: on all faces, and on crops without one, whether each shape is finite and keeps
+  within {REACH_SIDES:g} sides of the crop's centre; how many parameters the shape model's limits
+  moved. Where the weights give a quality (the NME that they expect): its rank correlation with
+  the true NME, the true NME by tenths of the expected, and the area under the ROC curve by which
+  it tells faces from crops without one ("never seen in training": {", ".join(TESTING_FAMILIES)}).
 exit status
   0 done, 1 a set or a system gave no figure at all, 2 a wrong command line or unusable system
 
-example: python -m reference.evaluate fast run/best.pt --labels common/labels.xml --out figures
+examples
+  python -m reference.evaluate fast run/best.pt --labels common/labels.xml --out figures
+  python -m reference.evaluate fast --labels 300w/common/labels.xml aflw/val/labels.xml \\
+      --framing --steadiness --soundness --mark "300w/common:PFLD, 153 M:3.67:0.2" --out figures
 """
 _NAMED_FAILURES = 20
 
@@ -52,10 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     try:
         evaluations = _evaluate_all(systems, options)
+        measures = _measure_all(systems, evaluations, options)
+        backgrounds = _measure_backgrounds(systems, measures, options)
         if options.out:
-            write_figures(options.out, to_json(evaluations, options.perturbation))
-            draw(options.out, evaluations, options.sheets, options.faces)
-    except (OSError, LabelError) as error:
+            values = to_json(evaluations, measures, options.perturbation, backgrounds)
+            write_figures(options.out, values)
+            draw(options.out, evaluations, options.sheets, options.faces, options.mark)
+            draw_measures(options.out, evaluations, measures)
+    except (OSError, ImportError, LabelError) as error:
         print(f"reference.evaluate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -80,6 +118,30 @@ def _evaluate_all(systems: Sequence[System], options: argparse.Namespace) -> lis
             print(table(evaluation, only_inside=True), flush=True)
         _name_failures(evaluation)
     return evaluations
+
+
+def _measure_all(
+    systems: Sequence[System], evaluations: Sequence[Evaluation], options: argparse.Namespace
+) -> dict[str, Measures]:
+    """What is measured beside the errors, by set; each set's tables are printed once measured."""
+    measures = {}
+    for evaluation in evaluations:
+        measured = measure(systems, evaluation, options.asked, progress=True)
+        measures[evaluation.name] = measured
+        print(measures_text(title(evaluation), measured), flush=True)
+    return measures
+
+
+def _measure_backgrounds(
+    systems: Sequence[System], measures: Mapping[str, Measures], options: argparse.Namespace
+) -> Backgrounds | None:
+    if not options.soundness:
+        return None
+    families: Sequence[Family] = options.families
+    labels = [path for path in options.labels if path.exists()]
+    backgrounds = measure_backgrounds(systems, labels, families, options.per_family, options.seed)
+    print(backgrounds_text(backgrounds, qualities_of_faces(measures)), flush=True)
+    return backgrounds
 
 
 def set_names(labels: Sequence[Path]) -> list[str]:
@@ -147,6 +209,30 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.ArgumentParser, ar
         help="which faces to draw (worst)",
     )
     parser.add_argument("--faces", type=int, default=24, help="how many on a sheet (24)")
+    parser.add_argument(
+        "--mark",
+        nargs="+",
+        type=_mark,
+        default=[],
+        metavar="SET:NAME:NME[:FR8]",
+        help="a published mean NME, and share over 8 %%, in %%, to mark in the curves of a set",
+    )
+    more = parser.add_argument_group("more", "measured on the faces as they are labelled")
+    more.add_argument("--framing", action="store_true", help="error by shift, scale and turn")
+    more.add_argument("--steadiness", action="store_true", help="movement by a pixel, by noise")
+    more.add_argument(
+        "--soundness", action="store_true", help="bounds of the shapes, with and without a face"
+    )
+    more.add_argument(
+        "--families",
+        nargs="+",
+        choices=FAMILIES,
+        default=FAMILIES,
+        help="of crops without a face (all; pictures needs scikit-image)",
+    )
+    more.add_argument(
+        "--per-family", type=int, default=200, help="how many of each, of photo by set (200)"
+    )
     perturbed = parser.add_argument_group(
         "harder",
         "each face changed at random, evenly between ± these; those whose crop stays inside the\n"
@@ -157,7 +243,7 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.ArgumentParser, ar
     )
     perturbed.add_argument("--scale", type=float, default=0.0, help="of the box, share of its size")
     perturbed.add_argument("--turn", type=float, default=0.0, help="of the face, degrees")
-    perturbed.add_argument("--seed", type=int, default=0, help="of the changes (0)")
+    perturbed.add_argument("--seed", type=int, default=0, help="of all that is drawn (0)")
     options = parser.parse_args(arguments)
     try:
         bounds = options.shift, options.scale, options.turn
@@ -165,9 +251,30 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.ArgumentParser, ar
     except ValueError as error:
         parser.error(f"--{error}")
     options.change = options.perturbation or unchanged
+    options.asked = Asked(options.framing, options.steadiness, options.soundness, options.seed)
+    if options.perturbation and (options.framing or options.steadiness or options.soundness):
+        parser.error("--framing, --steadiness and --soundness go without --shift, --scale, --turn")
+    if options.per_family < 1:
+        parser.error(f"--per-family {options.per_family}: accepted: 1 and above")
+    if stray := {mark.set_name for mark in options.mark} - set(set_names(options.labels)):
+        names = ", ".join(set_names(options.labels))
+        parser.error(f"--mark: no set is named {min(stray)}; there are: {names}")
     if options.faces < 1:
         parser.error(f"--faces {options.faces}: accepted: 1 and above")
     return parser, options
+
+
+def _mark(text: str) -> Mark:
+    parts = text.split(":")
+    try:
+        if not 3 <= len(parts) <= 4:
+            raise ValueError
+        numbers = [float(part) for part in parts[2:]]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: accepted: SET:NAME:NME or SET:NAME:NME:FR8, such as common:PFLD:3.67:0.2"
+        ) from None
+    return Mark(parts[0], parts[1], *numbers)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from reference import metrics
-from reference.data.labels import LabelError, LabelledFace, read_labels
+from reference.data.labels import LabelError, LabelledFace
 from reference.metrics import Figures
 from reference.systems import System
-from reference.views import View, open_view
+from reference.views import View, open_view, open_views
 
 Floats = NDArray[np.float64]
 
@@ -99,27 +98,21 @@ def evaluate(
     ValueError, or finds what isn't finite), is kept by name and left out of the figures.
     LabelError where the labels can't be read at all.
     """
-    entries = list(read_labels(labels))
     faces: list[LabelledFace] = []
     truth: list[Floats] = []
     inside: list[bool] = []
     skipped: list[Failure] = []
     found: dict[str, list[Floats | Failure]] = {system.name: [] for system in systems}
-    # None: a bar where someone can see it, none in a log.
-    bar = tqdm(entries, name, unit="face", disable=None if progress else True, leave=False)
-    for entry in bar:
-        try:
-            if isinstance(entry, LabelError):
-                raise entry
-            view = change(open_view(entry), len(faces))
-        except LabelError as error:
-            skipped.append(Failure(error.image, error.kind, error.detail))
+    for opened in open_views(labels, name, progress):
+        if isinstance(opened, LabelError):
+            skipped.append(Failure(opened.image, opened.kind, opened.detail))
             continue
-        faces.append(entry)
+        face, view = opened[0], change(opened[1], len(faces))
+        faces.append(face)
         truth.append(view.landmarks)
         inside.append(view.is_inside)
         for system in systems:
-            found[system.name].append(_landmarks_or_failure(system, view, entry.name))
+            found[system.name].append(_landmarks_or_failure(system, view, face.name))
     results = {system: _result(outcomes, truth, inside) for system, outcomes in found.items()}
     return Evaluation(name, labels, faces, skipped, results, change)
 

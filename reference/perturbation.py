@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 #: A turned photo reaches this many box sides from the centre of the box: what a crop of 1.5 × a
 #: box can need that is shifted and scaled by a half.
 _REACH: Final = 1.75
+#: What a crop of 1.5 × the box needs of it, and a little more.
+_REACH_OF_CROP: Final = 0.8
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Perturbation:
         drawn = np.random.default_rng((self.seed, place)).uniform(-1, 1, 4)
         shift_x, shift_y, growth, turn = (float(number) for number in drawn)
         box = changed_box(view.box, self.shift * shift_x, self.shift * shift_y, self.scale * growth)
-        return turned(view, box, math.radians(self.turn_deg * turn))
+        reach = self.shift + _REACH_OF_CROP * (1 + self.scale)
+        return turned(view, box, math.radians(self.turn_deg * turn), reach)
 
 
 def changed_box(box: Box, shift_x: float, shift_y: float, growth: float) -> Box:
@@ -65,12 +68,13 @@ def changed_box(box: Box, shift_x: float, shift_y: float, growth: float) -> Box:
     return left + x - more_x, top + y - more_y, right + x + more_x, bottom + y + more_y
 
 
-def turned(view: View, box: Box, angle_rad: float) -> View:
+def turned(view: View, box: Box, angle_rad: float, reach: float = _REACH) -> View:
     """A view in which the face is turned, clockwise on the screen, around the view's box's centre.
 
     ``box`` takes the place of the view's: it says what is seen of the turned photo, and isn't
-    turned itself. Outside the photo its nearest pixel is repeated. The new photo is as large as a
-    crop may need; the new view is inside where 1.5 × the box needs no pixel from outside the old.
+    turned itself. Outside the photo its nearest pixel is repeated. The new photo reaches ``reach``
+    box sides from the centre, by default as far as a crop may need; the new view is inside where
+    1.5 × the box needs no pixel from outside the old.
     """
     left, top, right, bottom = view.box
     centre = np.array([left + right, top + bottom]) / 2
@@ -78,7 +82,7 @@ def turned(view: View, box: Box, angle_rad: float) -> View:
     is_inside = lie_inside((crop_corners(box) - centre) @ rotation + centre, view.photo)
     if angle_rad == 0:
         return View(view.photo, box, view.landmarks, is_inside)
-    side_px = 2 * math.ceil(_REACH * max(right - left, bottom - top))
+    side_px = 2 * math.ceil(reach * max(right - left, bottom - top))
     photo = _turned_square(view.photo, centre, angle_rad, side_px)
     # Landmarks count from pixel centres, the box and the centre from pixel edges.
     landmarks = (view.landmarks + 0.5 - centre) @ rotation.T + side_px / 2 - 0.5

@@ -7,13 +7,19 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Final
+
+import numpy as np
 
 from reference import metrics, plots, sheets
 from reference.atomic import write_atomically
 from reference.evaluation import Evaluation, Failure, Result
-from reference.metrics import Figures
+from reference.measures import Backgrounds, Measures, trust_of
+from reference.metrics import Figures, Floats
 from reference.perturbation import Perturbation
+from reference.plots import Mark
+from reference.quality import Reliability
 
 NORMALISER: Final = "distance of the outer eye corners (36, 45)"
 
@@ -24,7 +30,7 @@ def table(evaluation: Evaluation, only_inside: bool = False) -> str:
     width = max(len(name) for name in ("system", *evaluation.results))
     which = "those whose crop needs no pixel from outside; " if only_inside else ""
     lines = [
-        f"{_title(evaluation)}; {which}NME in % of the {NORMALISER}",
+        f"{title(evaluation)}; {which}NME in % of the {NORMALISER}",
         f"{'system':{width}}  faces  " + "  ".join(f"{head:>7}" for head in heads),
     ]
     for name, result in evaluation.results.items():
@@ -36,10 +42,16 @@ def table(evaluation: Evaluation, only_inside: bool = False) -> str:
 
 
 def to_json(
-    evaluations: Sequence[Evaluation], perturbation: Perturbation | None = None
+    evaluations: Sequence[Evaluation],
+    measures: Mapping[str, Measures] = MappingProxyType({}),
+    perturbation: Perturbation | None = None,
+    backgrounds: Backgrounds | None = None,
 ) -> dict[str, Any]:
-    """All figures, and what was left out of them, as plain JSON values."""
-    return {
+    """All figures, and what was left out of them, as plain JSON values.
+
+    ``measures`` are those of the evaluations, by the name of the set.
+    """
+    values = {
         "normaliser": NORMALISER,
         "perturbation": dataclasses.asdict(perturbation) if perturbation else None,
         "sets": [
@@ -47,10 +59,43 @@ def to_json(
                 "set": each.name,
                 "faces": len(each.faces),
                 "skipped": _failures_to_json(each.skipped),
-                "systems": {name: _result_to_json(item) for name, item in each.results.items()},
+                "systems": {
+                    name: _result_to_json(item)
+                    | (measures[each.name].to_json(name) if each.name in measures else {})
+                    for name, item in each.results.items()
+                },
             }
             for each in evaluations
         ],
+    }
+    if backgrounds:
+        faces = qualities_of_faces(measures)
+        values["crops_without_a_face"] = {
+            name: _background_to_json(backgrounds, name, faces.get(name))
+            for name in backgrounds.examined
+        }
+    return values
+
+
+def qualities_of_faces(measures: Mapping[str, Measures]) -> dict[str, Floats]:
+    """The qualities (N,) of the faces of all sets together, of each system that gives them."""
+    found: dict[str, list[Floats]] = {}
+    for each in measures.values():
+        for name, examined in each.examined.items():
+            if examined.quality is not None:
+                found.setdefault(name, []).append(examined.quality)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _background_to_json(
+    backgrounds: Backgrounds, system: str, faces: Floats | None
+) -> dict[str, Any]:
+    sound = backgrounds.soundness(system)
+    return {
+        "soundness": {family: figures.to_json() for family, figures in sound.items()},
+        "separation_from_faces_auc": (
+            None if faces is None else dict(backgrounds.separation(system, faces))
+        ),
     }
 
 
@@ -65,25 +110,51 @@ def write_figures(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def draw(
-    folder: Path, evaluations: Sequence[Evaluation], choices: Sequence[sheets.Choice], faces: int
+    folder: Path,
+    evaluations: Sequence[Evaluation],
+    choices: Sequence[sheets.Choice],
+    faces: int,
+    marks: Sequence[Mark] = (),
 ) -> None:
-    """Draw each set's plots and, for each system, its sheets of faces of the kinds chosen."""
+    """Draw each set's plots and, for each system, its sheets of faces of the kinds chosen.
+
+    ``marks`` are drawn into the curves of the set that they belong to.
+    """
     for evaluation in evaluations:
         found = {name: item for name, item in evaluation.results.items() if len(item.places)}
         if not found:
             continue
-        title, slug = _title(evaluation), _slug(evaluation.name)
+        heading, slug = title(evaluation), _slug(evaluation.name)
         errors = {name: item.nme_percent() for name, item in found.items()}
-        plots.draw_cumulative_errors(folder / f"curves-{slug}.png", title, errors)
+        of_set = [mark for mark in marks if mark.set_name == evaluation.name]
+        plots.draw_cumulative_errors(folder / f"curves-{slug}.png", heading, errors, marks=of_set)
         by_region = {
             name: metrics.summarise(item.predictions, item.truth).by_region
             for name, item in found.items()
         }
-        plots.draw_errors_by_region(folder / f"regions-{slug}.png", title, by_region)
+        plots.draw_errors_by_region(folder / f"regions-{slug}.png", heading, by_region)
         for name in found:
             for choice in choices:
                 path = folder / f"{choice}-{slug}-{_slug(name)}.png"
                 _write_sheet(path, evaluation, name, choice, faces)
+
+
+def draw_measures(
+    folder: Path, evaluations: Sequence[Evaluation], measures: Mapping[str, Measures]
+) -> None:
+    """Draw what was measured: the error against the framing by set, the reliability by system."""
+    reliabilities: dict[str, dict[str, Reliability]] = {}
+    for evaluation in evaluations:
+        of_set = measures[evaluation.name]
+        if of_set.framing:
+            path = folder / f"framing-{_slug(evaluation.name)}.png"
+            plots.draw_framing(path, title(evaluation), of_set.framing)
+        for name, examined in of_set.examined.items():
+            if trust := trust_of(examined):
+                reliabilities.setdefault(name, {})[evaluation.name] = trust.reliability
+    for name, by_set in reliabilities.items():
+        path = folder / f"quality-{_slug(name)}.png"
+        plots.draw_reliability(path, f"{name}: expected and true error", by_set)
 
 
 def _write_sheet(
@@ -99,11 +170,11 @@ def _write_sheet(
         )
         for index in sheets.choose(errors, choice, count)
     ]
-    title = f"{_title(evaluation)}; {system}: the {len(tiles)} {choice}"
-    sheets.write_sheet(path, title, tiles)
+    heading = f"{title(evaluation)}; {system}: the {len(tiles)} {choice}"
+    sheets.write_sheet(path, heading, tiles)
 
 
-def _title(evaluation: Evaluation) -> str:
+def title(evaluation: Evaluation) -> str:
     """The set, how many of its faces there are, and how they are shown."""
     skipped = len(evaluation.skipped)
     text = f"{evaluation.name}: {len(evaluation.faces)} face{'s' * (len(evaluation.faces) != 1)}"

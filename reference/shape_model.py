@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import scipy.linalg
@@ -29,6 +29,18 @@ SCORE_LIMIT = 6.0
 SCALE_FACTOR_LIMIT = 2.5
 ANGLE_LIMIT_RAD = np.pi / 2
 TRANSLATION_LIMIT = 0.75
+
+
+class LinearShapes(Protocol):
+    """A linear shape model, freshly fitted or of a weights file."""
+
+    @property
+    def mean(self) -> NDArray[np.floating]:
+        """(L, 2)."""
+
+    @property
+    def components(self) -> NDArray[np.floating]:
+        """(K, L, 2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,11 +215,16 @@ def reconstruct(mean: Floats, components: Floats, parameters: Floats) -> Floats:
     return _as_points(factor[:, None] * _as_complex(shapes) + translation[:, None])
 
 
-def truncation_floor_percent(model: FittedShapeModel, landmarks: NDArray[np.floating]) -> float:
-    """The mean inter-ocular NME, in percent, that the model leaves even with the best scores."""
+def truncation_floor_percent(model: LinearShapes, landmarks: NDArray[np.floating]) -> float:
+    """The mean inter-ocular NME, in percent, that the model leaves even with the best scores.
+
+    Landmarks (N, L, 2) in any unit, N ≥ 1. What a shape model of the weights file has as limits
+    is left out of account.
+    """
+    mean, components = model.mean.astype(np.float64), model.components.astype(np.float64)
     # Where the components can turn and scale the face too, turns converge slowly.
-    parameters = fit_parameters(model.mean, model.components, landmarks, iterations=100)
-    closest = reconstruct(model.mean, model.components, parameters)
+    parameters = fit_parameters(mean, components, landmarks, iterations=100)
+    closest = reconstruct(mean, components, parameters)
     return float(interocular_nme_percent(closest, landmarks).mean())
 
 

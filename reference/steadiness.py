@@ -1,186 +1,146 @@
-"""python -m reference.steadiness: jitter and lag of tracked faces, with and without the filter."""
+"""How much landmarks move when the face hasn't: what makes them tremble in a video.
+
+The same face is shown a second time, shifted by one pixel or with a little noise; the shift is
+taken back, and what is left of the landmarks' movement is measured. A pixel is once one of the
+photo (the box moves by it, and with it the crop, before it is resized to what the network reads),
+once one of the network's input, which the photo is resampled for.
+"""
 
 from __future__ import annotations
 
-import argparse
-import itertools
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
-from tqdm import tqdm
+from PIL import Image
 
-import npshapenet
-from npshapenet.smoothing import DEFAULT_SMOOTHING, Smoothing
-from reference.clips import FRAMES_PER_SECOND, MOTIONS, Clip, clip_of
-from reference.data.face import LabelError, LabelledFace
-from reference.data.labels import read_labels
-from reference.steadiness_plot import draw_steadiness
-from reference.tracked_clips import FaceLost, Figures, figures, mean, smoothed, track
-from reference.views import open_view
+from npshapenet.image import to_gray
+from reference.data.crop import Geometry, crop_frame, cut
+from reference.metrics import interocular_nme_percent
+from reference.systems import ModelSystem, System
+from reference.views import View, usable_views
 
 Floats = NDArray[np.float64]
-Tracked = Mapping[str, list[tuple[Clip, Floats]]]  # of each motion, clips and their landmarks
 
-JITTER_AIM_PERCENT: Final = 0.15
-LAG_AIM_FRAMES: Final = 1.0
-
-#: The settings that --tune tries, and the jitter that it leaves room for under the aim.
-_CUTOFFS_HZ: Final = (0.3, 0.5, 0.7, 1.0)
-_CUTOFFS_HZ_PER_SPEED: Final = (8.0, 12.0, 16.0, 20.0, 25.0)
-_SPEED_CUTOFFS_HZ: Final = (1.0, 2.0, 3.0, 4.0)
-_TUNED_JITTER_PERCENT: Final = 0.14
-
-_NOSE_TIP: Final = 30
-
-_DESCRIPTION = """\
-Move labelled photos in a known way (still, slow drift, quick shake, zoom, turn), add noise, follow
-the face with npshapenet's Tracker, and say how much the landmarks jitter and lag behind, with and
-without its One-Euro filter. The filter's settings are tuned on other faces than those reported.
-"""
-_EPILOG = """\
-example: python -m reference.steadiness --labels 300w/common/labels.xml --plot steadiness.png
-         python -m reference.steadiness --labels 300w/train/labels.xml --faces 60 --tune
-"""
+#: Standard deviation of the noise, white being 255.
+NOISE_LEVELS: Final = 2.0
+#: Up, down and to both sides.
+SHIFTS_PX: Final = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status (2, usage, is argparse's)."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.faces < 1 or options.frames < 2 * FRAMES_PER_SECOND or not 0 <= options.noise < 128:
-        parser.error("accepted: 1 face and more, 60 frames and more, noise from 0 to 127")
-    try:
-        model = npshapenet.load(options.model)
-        faces = _chosen(options.labels, options.faces)
-        tracked = _track_all(faces, model, options.frames, options.noise)
-        if options.tune:
-            print(_tuning_table(tracked), end="")
-            return 0
-        if not all(tracked.values()):
-            print("reference.steadiness: every face was lost, in one motion", file=sys.stderr)
-            return 1
-        by_motion = {name: _compared(clips) for name, clips in tracked.items()}
-        print(_table(by_motion, {name: len(clips) for name, clips in tracked.items()}), end="")
-        if options.plot:
-            title = f"{options.model}, {len(faces)} faces, noise of {options.noise:g} gray levels"
-            traces = _traces(*tracked["quick shake"][0])
-            aims = JITTER_AIM_PERCENT, LAG_AIM_FRAMES
-            draw_steadiness(options.plot, title, by_motion, traces, *aims)
-    except (OSError, LabelError, ValueError) as error:
-        print(f"reference.steadiness: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("reference.steadiness: interrupted", file=sys.stderr)
-        return 130
-    return 0
+@dataclass(frozen=True)
+class Steadiness:
+    """The mean movement of the landmarks, in percent of the distance of the outer eye corners.
+
+    ``photo_shift`` and ``input_shift``: a shift by one pixel of the photo and of the network's
+    input; ``photo_noise`` and ``input_noise``: noise of two levels of 255 on their pixels. Those
+    of the input are None for what isn't a weights file. ``input_px_per_photo_px``: what a pixel of
+    the photo is in the input's, on average.
+    """
+
+    faces: int
+    photo_shift: float
+    photo_noise: float
+    input_shift: float | None
+    input_noise: float | None
+    input_px_per_photo_px: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures under names that say their units."""
+        return {
+            "faces": self.faces,
+            "moved_interocular_percent": {
+                "photo_shifted_1_px": self.photo_shift,
+                "photo_noise_2_of_255": self.photo_noise,
+                "input_shifted_1_px": self.input_shift,
+                "input_noise_2_of_255": self.input_noise,
+            },
+            "input_px_per_photo_px": self.input_px_per_photo_px,
+        }
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m reference.steadiness",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--labels", type=Path, required=True, help="dlib's XML, or .pts files")
-    parser.add_argument("--model", default="fast", help="a bundled model or a weights file (fast)")
-    parser.add_argument("--faces", type=int, default=100, help="evenly from the labels (100)")
-    parser.add_argument("--frames", type=int, default=90, help="of a clip, 30 a second (90)")
-    parser.add_argument(
-        "--noise", type=float, default=4.0, help="standard deviation, gray levels of 256 (4)"
-    )
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the figures there")
-    parser.add_argument("--tune", action="store_true", help="compare settings of the filter")
-    return parser
+def measure_steadiness(
+    systems: Sequence[System], labels: Path, seed: int = 0, progress: bool = False
+) -> Mapping[str, Steadiness]:
+    """Show each face of a set again, shifted and with noise, to each system.
 
-
-def _chosen(labels: Path, count: int) -> list[LabelledFace]:
-    faces = [face for face in read_labels(labels) if isinstance(face, LabelledFace)]
-    places = np.unique(np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int))
-    return [faces[place] for place in places]
-
-
-def _track_all(
-    faces: Sequence[LabelledFace], model: npshapenet.Model, frame_count: int, noise: float
-) -> Tracked:
-    """Each face in each motion; those that are lost on the way are named and left out."""
-    tracked: dict[str, list[tuple[Clip, Floats]]] = {name: [] for name in MOTIONS}
-    for seed, face in enumerate(tqdm(faces, unit="face", disable=not sys.stderr.isatty())):
-        view = open_view(face)
-        for name, motion in MOTIONS.items():
-            clip = clip_of(view, motion, frame_count, noise, seed)
+    The photos are made gray first, for all systems. A face with which a system can't work is left
+    out of its figures; a system that works with none is left out. LabelError where the labels
+    can't be read.
+    """
+    moved: dict[str, list[list[float]]] = {system.name: [] for system in systems}
+    for place, view in enumerate(usable_views(labels, "steadiness", progress)):
+        gray = to_gray(view.photo)
+        for system in systems:
             try:
-                tracked[name].append((clip, track(clip, model)))
-            except FaceLost as lost:
-                print(f"{face.name}, {name}: lost, {lost}", file=sys.stderr)
-    return tracked
+                moved[system.name].append(_movements(system, gray, view, (seed, place)))
+            except ValueError:
+                continue
+    return {name: _summary(np.array(rows)) for name, rows in moved.items() if rows}
 
 
-def _compared(
-    clips: Sequence[tuple[Clip, Floats]], smoothing: Smoothing = DEFAULT_SMOOTHING
-) -> dict[str, Figures]:
-    return {
-        "without filter": mean([figures(clip, landmarks) for clip, landmarks in clips]),
-        "with filter": _mean_smoothed(clips, smoothing),
-    }
+def _movements(
+    system: System, gray: NDArray[np.uint8], view: View, seed: tuple[int, int]
+) -> list[float]:
+    """Photo shift, photo noise, input shift, input noise, input pixels per photo pixel."""
+    rng = np.random.default_rng(seed)
+    movements = _photo_movements(system, gray, view, rng)
+    if isinstance(system, ModelSystem):
+        return movements + _input_movements(system, gray, view, rng)
+    return movements + [np.nan] * 3
 
 
-def _mean_smoothed(clips: Sequence[tuple[Clip, Floats]], smoothing: Smoothing) -> Figures:
-    return mean([figures(clip, smoothed(landmarks, smoothing)) for clip, landmarks in clips])
+def _photo_movements(
+    system: System, gray: NDArray[np.uint8], view: View, rng: Generator
+) -> list[float]:
+    photo = Image.fromarray(gray)
+    still = system(photo, view.box)
+    left, top, right, bottom = view.box
+    shifted = [system(photo, (left + x, top + y, right + x, bottom + y)) for x, y in SHIFTS_PX]
+    noise = np.rint(gray + NOISE_LEVELS * rng.standard_normal(gray.shape)).clip(0, 255)
+    noisy = system(Image.fromarray(noise.astype(np.uint8)), view.box)
+    return [_mean_movement(shifted, still, view), _mean_movement([noisy], still, view)]
 
 
-def _table(by_motion: Mapping[str, Mapping[str, Figures]], counts: Mapping[str, int]) -> str:
-    """The figures as a table in Markdown."""
-    lines = [
-        "| motion | faces | filter | jitter % | step % | lag, frames | NME % |",
-        "|---|---|---|---|---|---|---|",
+def _input_movements(
+    system: ModelSystem, gray: NDArray[np.uint8], view: View, rng: Generator
+) -> list[float]:
+    side = system.model.weights.network.input_shape[1]
+    frame = crop_frame(view.box, system.model.crop_factor)
+    # One pixel of the input more on each side: every shift is a window of it.
+    around = cut(gray, frame, Geometry(side, 1, system.model.crop_factor)) / np.float32(255)
+    shifts = [(0, 0), *SHIFTS_PX]
+    windows = [around[1 + y : 1 + y + side, 1 + x : 1 + x + side] for x, y in shifts]
+    noise = NOISE_LEVELS / 255 * rng.standard_normal((side, side)).astype(np.float32)
+    windows.append((windows[0] + noise).clip(0, 1))
+    found = system.model.predict([window.clip(0, 1) for window in windows]).astype(np.float64)
+    photo_px = frame.side / side
+    still, noisy = photo_px * found[0], photo_px * found[-1]
+    shifted = [
+        photo_px * (points + shift) for points, shift in zip(found[1:-1], SHIFTS_PX, strict=True)
     ]
-    for motion, compared in by_motion.items():
-        for name, each in compared.items():
-            lag = "–" if np.isnan(each.lag_frames) else f"{each.lag_frames:.2f}"
-            lines.append(
-                f"| {motion} | {counts[motion]} | {name.split()[0]} | {each.jitter:.3f} | "
-                f"{each.step:.3f} | {lag} | {each.nme:.2f} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def _tuning_table(tracked: Tracked) -> str:
-    """The settings that leave at most the aimed-at jitter, the least mean error first."""
-    grid = itertools.product(_CUTOFFS_HZ, _CUTOFFS_HZ_PER_SPEED, _SPEED_CUTOFFS_HZ)
-    rows = []
-    for numbers in tqdm(list(grid), unit="setting", disable=not sys.stderr.isatty()):
-        smoothing = Smoothing(*numbers)
-        still = _mean_smoothed(tracked["still"], smoothing)
-        if still.jitter > _TUNED_JITTER_PERCENT:
-            continue
-        means = {name: _mean_smoothed(clips, smoothing) for name, clips in tracked.items()}
-        nme = float(np.mean([each.nme for each in means.values()]))
-        rows.append((nme, still.jitter, means["quick shake"].lag_frames, numbers))
-    lines = [
-        "| cutoff_hz | cutoff_hz_per_speed | speed_cutoff_hz | jitter % | lag, frames | NME % |",
-        "|---|---|---|---|---|---|",
+    return [
+        _mean_movement(shifted, still, view),
+        _mean_movement([noisy], still, view),
+        1 / photo_px,
     ]
-    for nme, jitter, lag, numbers in sorted(rows):
-        settings = " | ".join(f"{number:g}" for number in numbers)
-        lines.append(f"| {settings} | {jitter:.3f} | {lag:.2f} | {nme:.3f} |")
-    return "\n".join(lines) + "\n"
 
 
-def _traces(clip: Clip, landmarks: Floats) -> dict[str, Floats]:
-    """The nose tip's x over the frames: true, and found with and without the filter."""
-    truth = np.array([clip.truth(frame) for frame in range(len(landmarks))])
-    every = {
-        "true": truth,
-        "without filter": landmarks,
-        "with filter": smoothed(landmarks, DEFAULT_SMOOTHING),
-    }
-    return {name: points[:, _NOSE_TIP, 0] for name, points in every.items()}
+def _mean_movement(moved: Sequence[Floats], still: Floats, view: View) -> float:
+    """In percent of the face's true distance of the outer eye corners."""
+    place = view.landmarks - still
+    again = np.stack([points + place for points in moved])
+    truth = np.broadcast_to(view.landmarks, again.shape)
+    return float(interocular_nme_percent(again, truth).mean())
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _summary(rows: Floats) -> Steadiness:
+    means = rows.mean(axis=0)
+    photo_shift, photo_noise = float(means[0]), float(means[1])
+    has_input = bool(np.isfinite(means[2:]).all())
+    inputs = [float(value) if has_input else None for value in means[2:]]
+    return Steadiness(len(rows), photo_shift, photo_noise, *inputs)

@@ -1,4 +1,4 @@
-"""The figures of reference.steadiness as a picture."""
+"""The figures of reference.tracked_steadiness as a picture."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from PIL import Image
 import npshapenet
 import npshapenet.image
 from npshapenet.model import BackendName
+from npshapenet.shape import split_outputs
 from reference.data.face import LANDMARKS, Box
 
 if TYPE_CHECKING:
@@ -50,6 +51,19 @@ class System(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model says of one face, beside its landmarks.
+
+    ``landmarks`` (68, 2) in the photo; ``outputs`` (P,) of the network, before the limits of the
+    shape model; ``quality``, the NME in percent that the model expects, or None.
+    """
+
+    landmarks: Floats
+    outputs: Floats
+    quality: float | None
+
+
+@dataclass(frozen=True, eq=False)
 class ModelSystem:
     """A weights file, run by npshapenet as its users run it."""
 
@@ -59,6 +73,15 @@ class ModelSystem:
     def __call__(self, photo: Image.Image, box: Box) -> Floats:
         crop = npshapenet.crop_face(photo, npshapenet.Box(*box), self.model)
         return np.asarray(crop.to_photo(self.model.predict(crop)), np.float64)
+
+    def answer(self, photo: Image.Image, box: Box) -> Answer:
+        """All that the model says of the face in the box; ValueError as a call."""
+        crop = npshapenet.crop_face(photo, npshapenet.Box(*box), self.model)
+        outputs = self.model.backend.outputs([crop.gray])[0]
+        parameters = split_outputs(outputs, self.model.weights.shape_model)
+        landmarks = crop.to_photo(parameters.landmarks(len(crop.gray)))
+        quality = None if parameters.quality is None else float(parameters.quality)
+        return Answer(np.asarray(landmarks, np.float64), outputs.astype(np.float64), quality)
 
 
 @dataclass(frozen=True, eq=False)

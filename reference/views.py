@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from tqdm import tqdm
 
 import npshapenet.image
 from reference import metrics
-from reference.data.face import Box, LabelError, LabelledFace
+from reference.data.face import Box
+from reference.data.labels import LabelError, LabelledFace, read_labels
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +62,29 @@ def open_view(face: LabelledFace) -> View:
         raise LabelError(face.labels, face.name, "unreadable image", detail) from None
     _check_box(face, photo)
     return View(photo, face.box, face.landmarks, lie_inside(crop_corners(face.box), photo))
+
+
+def open_views(
+    labels: Path, title: str = "", progress: bool = False
+) -> Iterator[tuple[LabelledFace, View] | LabelError]:
+    """Open each labelled face's photo in turn; a label that can't be shown comes as its LabelError.
+
+    LabelError is raised where the labels can't be read at all.
+    """
+    entries = list(read_labels(labels))
+    # None: a bar where someone can see it, none in a log.
+    for entry in tqdm(entries, title, unit="face", disable=None if progress else True, leave=False):
+        try:
+            yield entry if isinstance(entry, LabelError) else (entry, open_view(entry))
+        except LabelError as error:
+            yield error
+
+
+def usable_views(labels: Path, title: str = "", progress: bool = False) -> Iterator[View]:
+    """The faces of `open_views` that could be opened, without a word of the others."""
+    for opened in open_views(labels, title, progress):
+        if not isinstance(opened, LabelError):
+            yield opened[1]
 
 
 def crop_corners(box: Box) -> Floats:

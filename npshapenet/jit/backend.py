@@ -1,10 +1,8 @@
-"""CompiledBackend: hands the plan's memory to the compiled engine, one arena a call."""
+"""CompiledBackend: hands the plan's memory to the compiled engine, one workspace a call."""
 
 from __future__ import annotations
 
 import ctypes
-import math
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,9 +10,11 @@ import numpy as np
 
 from npshapenet.jit import objects
 from npshapenet.jit import steps as s
-from npshapenet.jit.arena import CHANNEL_MULTIPLE, Image
+from npshapenet.jit.arena import Image
 from npshapenet.jit.plan import Plan, aligned_zeros, make_plan, resize_step
+from npshapenet.jit.resize_memory import scratch_size
 from npshapenet.network import Network
+from npshapenet.shape import ShapeModel, split_outputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Inside a call threads don't wait for each other, as they do for Python between two; but a call
 # can't be interrupted.
-_CROPS_PER_CALL = 16
+_CROPS_PER_CALL = 32
 
 
 class Normalisation(Protocol):
@@ -63,45 +63,76 @@ def resize(gray: Gray, height: int, width: int) -> Floats:
 def _resized(gray: Gray, height: int, width: int, *, widen: bool) -> Floats:
     """``gray`` in [0, 1], bytes made so, as float32 (height, width)."""
     row = max(width, objects.registers().floats)
-    out = np.empty((height, row), np.float32)
-    image = Image((1, height, width), 1, offset=0)
-    step = resize_step(image, widen=widen, weights=0)
+    step = resize_step(Image((1, height, width), 1, offset=0), widen=widen, weights=0)
     step[s.OUTPUT_ROW] = row
     weights = np.array([1, 0], np.float32)
-    scratch = _scratch.address(gray.shape, height)
-    objects.library().run(
-        step.ctypes.data, 1, weights.ctypes.data, out.ctypes.data,
-        None, 1, 0, None, 0, _crop_table([gray]), scratch,
-    )  # fmt: skip
-    return np.ascontiguousarray(out[:, :width])
+    workspace = _Workspace(np.empty(height * row, np.float32), weights, (height, width))
+    workspace.run_crops(_Steps(step[None]), [gray], 0, 0)
+    return np.ascontiguousarray(workspace.arena.reshape(height, row)[:, :width])
 
 
-def _crop_table(crops: Sequence[Gray]) -> ctypes.Array[ctypes.c_int64]:
-    """Where the engine finds gray crops: see steps.py."""
-    numbers: list[int] = []
-    for crop in crops:
-        numbers += _address(crop), crop.dtype != np.uint8, *crop.shape
-    return (ctypes.c_int64 * len(numbers))(*numbers)
+class _Workspace:
+    """The memory that one call of the engine needs for itself: no two calls share one.
+
+    It has the arena, the scratch for the resize, which grows with the crops, and the call's
+    row of numbers, of which little changes from one call to the next.
+    """
+
+    def __init__(self, arena: Floats, weights: Floats, network_size: tuple[int, int]) -> None:
+        """``network_size``: rows and columns of the network's input."""
+        self.arena = arena
+        self._network_size, self._vector_floats = network_size, objects.registers().floats
+        self._scratch = np.empty(0, np.float32)
+        self._fits: tuple[int, ...] = (
+            0,
+            0,
+        )  # the last crop's size, for which scratch is large enough
+        self._crops = (ctypes.c_int64 * (_CROPS_PER_CALL * s.CROP_COLUMNS))()
+        self._call = (ctypes.c_int64 * s.CALL_COLUMNS)()
+        self._call[s.CALL_WEIGHTS] = weights.ctypes.data
+        self._call[s.CALL_ARENA] = arena.ctypes.data
+        self._call[s.CALL_CROPS] = ctypes.addressof(self._crops)
+        self._call_address = ctypes.addressof(self._call)
+        self._run = objects.library().run
+
+    def run_images(self, steps: _Steps, images: Floats, out: Floats) -> None:
+        """images (N, C, H, W) → out (N, P)."""
+        call = self._call
+        call[s.CALL_STEPS], call[s.CALL_STEP_COUNT] = steps.address, steps.count
+        call[s.CALL_IMAGES], call[s.CALL_IMAGE_COUNT] = _address(images), len(images)
+        call[s.CALL_IMAGE_SIZE], call[s.CALL_OUT_SIZE] = images[0].size, out[0].size
+        call[s.CALL_OUT] = _address(out)
+        self._run(self._call_address)
+
+    def run_crops(self, steps: _Steps, crops: Sequence[Gray], out: int, out_size: int) -> None:
+        """Up to _CROPS_PER_CALL crops → so many times ``out_size`` floats, from ``out`` on."""
+        call, numbers, place = self._call, self._crops, 0
+        for crop in crops:
+            shape = crop.shape
+            if shape != self._fits:
+                self._make_room(shape)
+            numbers[place] = _address(crop)
+            numbers[place + s.CROP_IS_FLOAT] = crop.dtype != np.uint8
+            numbers[place + s.CROP_HEIGHT], numbers[place + s.CROP_WIDTH] = shape
+            place += s.CROP_COLUMNS
+        call[s.CALL_STEPS], call[s.CALL_STEP_COUNT] = steps.address, steps.count
+        call[s.CALL_IMAGE_COUNT] = len(crops)
+        call[s.CALL_OUT], call[s.CALL_OUT_SIZE] = out, out_size
+        self._run(self._call_address)
+
+    def _make_room(self, shape: tuple[int, ...]) -> None:
+        size = scratch_size(shape, self._network_size, self._vector_floats)
+        if size > len(self._scratch):
+            self._scratch = aligned_zeros(size)
+            self._call[s.CALL_SCRATCH] = self._scratch.ctypes.data
+        self._fits = shape
 
 
-class _Scratch(threading.local):
-    """Memory for the resize: grows with the largest crop that this thread has seen."""
+class _Steps:
+    """A table of steps, and where it is: asking an array for its address takes a microsecond."""
 
-    def __init__(self) -> None:
-        self._size = 0
-
-    def address(self, shape: tuple[int, ...], out_height: int) -> int:
-        """For a crop of ``shape`` that becomes ``out_height`` rows; see jit/resizing.py."""
-        height, width = shape
-        size = max(height, CHANNEL_MULTIPLE * (width + 1)) + out_height * width
-        if size > self._size:
-            self._size = size
-            self._memory = aligned_zeros(size)
-            self._address: int = self._memory.ctypes.data
-        return self._address
-
-
-_scratch = _Scratch()
+    def __init__(self, table: NDArray[np.int64]) -> None:
+        self.table, self.address, self.count = table, table.ctypes.data, len(table)
 
 
 class CompiledBackend:
@@ -110,24 +141,29 @@ class CompiledBackend:
     name = "numba"
 
     def __init__(
-        self, network: Network, tensors: Mapping[str, Floats], normalisation: Normalisation
+        self,
+        network: Network,
+        tensors: Mapping[str, Floats],
+        normalisation: Normalisation,
+        shape_model: ShapeModel | None = None,
     ) -> None:
         self._network = network
         self._tensors = {key: np.asarray(value, np.float32) for key, value in tensors.items()}
         self._normalisation = normalisation
+        self._shape_model = shape_model
         self._plan = self._make_plan()
         # As many as there were calls at the same time: the threads of a batch come and go, and the
         # memory of a new arena has to be found by the system first.
-        self._free_arenas: list[tuple[int, Floats]] = []
-        # Addresses and sizes, taken once: asking an array for its address takes a microsecond.
-        self._steps, self._weights = self._plan.steps.ctypes.data, self._plan.weights.ctypes.data
-        self._step_count, self._output_count = len(self._plan.steps), self._plan.output_count
-        self._input_shape, self._input_size = network.input_shape, math.prod(network.input_shape)
-        crop_steps = self._plan.crop_steps
-        self._crop_steps = None if crop_steps is None else crop_steps.ctypes.data
+        self._free_workspaces: list[_Workspace] = []
+        self._input_shape = network.input_shape
+        self._image_steps = _Steps(self._plan.steps)
+        crop_steps, landmark_steps = self._plan.crop_steps, self._plan.landmark_steps
+        self._crop_steps = None if crop_steps is None else _Steps(crop_steps)
+        self._landmark_steps = None if landmark_steps is None else _Steps(landmark_steps)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._network, self._tensors, self._normalisation)
+        arguments = self._network, self._tensors, self._normalisation, self._shape_model
+        return type(self), arguments
 
     def _make_plan(self, *, fuse: bool = True, share: bool = True) -> Plan:
         return make_plan(
@@ -136,17 +172,17 @@ class CompiledBackend:
             objects.registers(),
             scale=self._normalisation.scale,
             offset=self._normalisation.offset,
+            shape_model=self._shape_model,
             fuse=fuse,
             share=share,
         )
 
-    def _take_arena(self) -> tuple[int, Floats]:
-        """An arena that no other call uses, its address first; to be put back."""
+    def _take_workspace(self) -> _Workspace:
+        """One that no other call uses; to be put back."""
         try:
-            return self._free_arenas.pop()
+            return self._free_workspaces.pop()
         except IndexError:
-            arena = self._plan.new_arena()
-            return arena.ctypes.data, arena
+            return _Workspace(self._plan.new_arena(), self._plan.weights, self._input_shape[1:])
 
     def warmup(self) -> None:
         """Load or compile the engine, so that the next call is fast."""
@@ -159,40 +195,46 @@ class CompiledBackend:
         if images.shape != (count, *self._input_shape):
             expected = ", ".join(map(str, self._input_shape))
             raise ValueError(f"images must be (N, {expected}), not {images.shape}")
-        outputs = np.empty((count, self._output_count), np.float32)
-        arena = self._take_arena()
-        objects.library().run(
-            self._steps, self._step_count, self._weights, arena[0],
-            _address(images), count, self._input_size,
-            _address(outputs), self._output_count, None, None,
-        )  # fmt: skip
-        self._free_arenas.append(arena)
+        outputs = np.empty((count, self._plan.output_count), np.float32)
+        if count:
+            workspace = self._take_workspace()
+            workspace.run_images(self._image_steps, images, outputs)
+            self._free_workspaces.append(workspace)
         return outputs
 
     def outputs(self, crops: Sequence[Gray]) -> Floats:
         """Checked gray crops (H, W) of any sizes → outputs (N, P)."""
-        channels, height, _ = self._input_shape
-        if channels != 1:
+        if self._input_shape[0] != 1:
+            channels = self._input_shape[0]
             raise ValueError(f"gray crops can't feed a network that reads {channels} channels")
         if self._crop_steps is None:
             images = np.empty((len(crops), *self._input_shape), np.float32)
             for image, crop in zip(images, crops, strict=True):
                 image[0] = self._network_input(crop)
             return self.run(images)
-        run, arena, step_count = objects.library().run, self._take_arena(), self._step_count
-        outputs = np.empty((len(crops), self._output_count), np.float32)
-        out, out_size = _address(outputs), outputs.strides[0]
-        for first in range(0, len(crops), _CROPS_PER_CALL):
-            some = crops[first : first + _CROPS_PER_CALL]
-            for crop in some:
-                scratch = _scratch.address(crop.shape, height)
-            run(
-                self._crop_steps, step_count, self._weights, arena[0],
-                None, len(some), 0, out + first * out_size, self._output_count,
-                _crop_table(some), scratch,
-            )  # fmt: skip
-        self._free_arenas.append(arena)
+        outputs = np.empty((len(crops), self._plan.output_count), np.float32)
+        self._run_crops(self._crop_steps, crops, outputs)
         return outputs
+
+    def landmarks(self, crops: Sequence[Gray]) -> Floats:
+        """Checked gray crops (H, W) of any sizes → landmarks (N, L, 2) in pixels of each crop."""
+        if self._shape_model is None:
+            raise ValueError("landmarks need a shape model, and this backend was given none")
+        if self._landmark_steps is None:
+            sizes = [crop.shape for crop in crops]
+            return split_outputs(self.outputs(crops), self._shape_model).crop_landmarks(sizes)
+        landmarks = np.empty((len(crops), *self._shape_model.mean.shape), np.float32)
+        self._run_crops(self._landmark_steps, crops, landmarks)
+        return landmarks
+
+    def _run_crops(self, steps: _Steps, crops: Sequence[Gray], out: Floats) -> None:
+        """Write the results of each crop to its place in ``out`` (N, …)."""
+        workspace = self._take_workspace()
+        count, address, stride = len(crops), _address(out), out.strides[0]
+        for first in range(0, count, _CROPS_PER_CALL):
+            some = crops if count <= _CROPS_PER_CALL else crops[first : first + _CROPS_PER_CALL]
+            workspace.run_crops(steps, some, address + first * stride, stride // 4)
+        self._free_workspaces.append(workspace)
 
     def _network_input(self, crop: Gray) -> Floats:
         """What a RESIZE step in the plan would give, for inputs that are too narrow for one."""
@@ -211,12 +253,9 @@ class CompiledBackend:
         found = {}
         for fuse in (False, True):
             plan = self._make_plan(fuse=fuse, share=False)
-            arena, out = plan.new_arena(), np.empty(plan.output_count, np.float32)
-            objects.library().run(
-                plan.steps.ctypes.data, len(plan.steps), plan.weights.ctypes.data,
-                arena.ctypes.data, image.ctypes.data, 1, image.size,
-                out.ctypes.data, out.size, None, None,
-            )  # fmt: skip
+            workspace = _Workspace(plan.new_arena(), plan.weights, self._input_shape[1:])
+            out = np.empty((1, plan.output_count), np.float32)
+            workspace.run_images(_Steps(plan.steps), image[None], out)
             for name, place in plan.images.items():
-                found[name] = place.view(arena).copy()
+                found[name] = place.view(workspace.arena).copy()
         return {layer.name: found[layer.name] for layer in self._network.layers}

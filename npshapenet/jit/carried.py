@@ -1,41 +1,29 @@
-"""Libraries of machine code that a wheel carries: which one fits this CPU, checked and opened.
+"""Machine code that a wheel carries: which file fits this CPU.
 
-build.py makes them, one for each level of CPU. With one of them neither numba nor llvmlite is
-imported. They lie in the installed package, so they are trusted as its Python code is.
+build.py makes the files, one for each level of CPU. With one of them neither numba nor llvmlite
+is imported. They lie in the installed package, so they are trusted as its Python code is.
 """
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from npshapenet.jit.cpu import Registers, Target
+from npshapenet.jit import cpu, machine_code
+from npshapenet.jit.machine_code import MachineCode
 
-FOLDER = Path(__file__).with_name("libraries")
-PLATFORM = "x86_64-linux"  # any C library: nothing is needed of it but memset
-
-_ABI = 1  # of the functions that a library exports, and of how its file is checked
-_SEAL = b"npshapenet library\n"  # after the library itself; then 32 bytes of its SHA-256
-_TRIPLE = "x86_64-unknown-linux-gnu"
+FOLDER = os.path.join(os.path.dirname(__file__), "carried_code")
 
 
 @dataclass(frozen=True)
 class Level:
-    """What CPUs have in common that a library is compiled for."""
+    """What CPUs have in common that code is compiled for."""
 
     name: str
     cpu: str  # as LLVM names it
     features: str  # as LLVM names them; those that the CPU's name implies needn't stand here
     flags: frozenset[str]  # what Linux says in /proc/cpuinfo of a CPU that has all of it
-
-    @property
-    def registers(self) -> Registers:
-        return Target(_TRIPLE, self.cpu, self.features).registers
 
 
 _V3_FLAGS = frozenset(
@@ -55,37 +43,32 @@ LEVELS = (
 
 
 def file_name(sources: str, level: Level) -> str:
-    """Of the library for a level; ``sources`` is the digest of what it is compiled from."""
-    return f"engine-{_ABI}-{sources[:24]}-{PLATFORM}-{level.name}.so"
+    """Of the code for a level; ``sources`` is the checksum of what it is compiled from."""
+    return f"engine-{sources}-x86_64-linux-{level.name}.code"
 
 
-def is_possible() -> bool:
-    """Whether this is a platform that libraries are made for."""
-    return sys.platform == "linux" and os.uname().machine == "x86_64" and sys.maxsize > 2**32
-
-
-def open_best(sources: str) -> tuple[ctypes.CDLL, Level] | None:
-    """The library of the best level that this CPU has; None where no whole one fits.
+def find_best(sources: str) -> tuple[MachineCode, Level] | None:
+    """The code of the best level that this CPU has; None where no whole one fits.
 
     None too where NUMBA_CPU_NAME or NUMBA_CPU_FEATURES ask for code for another CPU.
     """
-    if not is_possible() or any(
-        os.environ.get(variable) for variable in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
-    ):
+    if not cpu.is_linux_x86_64() or cpu.is_other_asked_for():
         return None
-    for level, path in _found(sources):
+    for level, path in _fitting(sources):
         try:
-            if is_sealed(path.read_bytes()):
-                return ctypes.CDLL(str(path)), level
-        except OSError:  # can't be read, or the system's loader refuses it
+            with open(path, "rb") as file:
+                code = machine_code.from_file(file.read())
+        except OSError:
             continue
+        if code is not None and code.entry is not None:
+            return code, level
     return None
 
 
-def _found(sources: str) -> Iterator[tuple[Level, Path]]:
-    """The libraries that are there for this CPU, the best first."""
-    paths = [(level, FOLDER / file_name(sources, level)) for level in LEVELS]
-    paths = [(level, path) for level, path in paths if path.exists()]
+def _fitting(sources: str) -> Iterator[tuple[Level, str]]:
+    """The files that are there for this CPU, the best first."""
+    paths = [(level, os.path.join(FOLDER, file_name(sources, level))) for level in LEVELS]
+    paths = [(level, path) for level, path in paths if os.path.exists(path)]
     if paths:
         flags = cpu_flags()
         yield from ((level, path) for level, path in paths if level.flags <= flags)
@@ -93,22 +76,4 @@ def _found(sources: str) -> Iterator[tuple[Level, Path]]:
 
 def cpu_flags() -> frozenset[str]:
     """What this CPU can, in Linux's words; nothing where Linux doesn't say."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:  # the first processor's: the rest, of hundreds, isn't read
-                if line.startswith("flags"):
-                    return frozenset(line.partition(":")[2].split())
-    except OSError:
-        pass
-    return frozenset()
-
-
-def seal(library: bytes) -> bytes:
-    """The library with a checksum after its end, where the system's loader doesn't look."""
-    return library + _SEAL + hashlib.sha256(library).digest()
-
-
-def is_sealed(content: bytes) -> bool:
-    """Whether a file is whole: a process that opens half a library is ended by the system."""
-    end = len(content) - len(_SEAL) - 32
-    return end > 0 and content[end:] == seal(content[:end])[end:]
+    return frozenset(cpu.linux_description().get("flags", "").split())

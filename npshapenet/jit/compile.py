@@ -13,16 +13,22 @@ from numba.core import config
 from numba.core.compiler_lock import global_compiler_lock
 
 from npshapenet.jit import cpu, engine, microkernel
+from npshapenet.jit.machine_code import RUN
 
-RUN = "npshapenet_run"  # the C name of engine.run
 
+def compile_engine(target: cpu.Target) -> bytes:
+    """The object file for ``target``, which refers to nothing outside of it.
 
-def compile_engine(target: cpu.Target, relocation: str = "default") -> bytes:
-    """The object file for ``target``; ``relocation`` "pic" makes one for a shared library."""
+    On x86-64 its code runs wherever in memory it lies, as linking.py wants it.
+    """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=3, reloc=relocation, codemodel="jitdefault"
+        cpu=target.cpu,
+        features=target.features,
+        opt=3,
+        reloc="pic" if target.is_x86_64 else "default",
+        codemodel="small" if target.is_x86_64 else "jitdefault",
     )
     module = _numba_module()
     _optimise(module, machine, level=3)
@@ -44,9 +50,9 @@ def _numba_module() -> llvm.ModuleRef:
     module = llvm.parse_assembly(compiled.library.get_llvm_str())
     wrapper = _c_wrapper(RUN, compiled.fndesc.llvm_func_name, engine.RUN_ARGUMENTS)
     module.link_in(llvm.parse_assembly(str(wrapper)))
-    for function in module.functions:
-        if not function.is_declaration and function.name != RUN:
-            function.linkage = "internal"  # nobody else calls it
+    for value in (*module.functions, *module.global_variables):
+        if not value.is_declaration and value.name != RUN:
+            value.linkage = "internal"  # nobody else uses it
     return module
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from dataclasses import dataclass
 
 Tile = tuple[int, int]  # pixels (MR), vector registers of channels (NR / V)
@@ -19,6 +20,7 @@ Tile = tuple[int, int]  # pixels (MR), vector registers of channels (NR / V)
 class Registers:
     """The tiles for one kind of vector register; the table below says how they were chosen."""
 
+    name: str
     floats: int  # V: how many float32 a vector register holds
     tiles: tuple[Tile, ...]  # of convolutions and dense layers
     depthwise_tiles: tuple[Tile, ...]
@@ -29,6 +31,7 @@ class Registers:
 # least of a row of pixels and of the channels; 1 pixel serves what is smaller than any other.
 # The first tile of one vector and the last (1, 1) serve the resize as well.
 AVX512 = Registers(  # 32 registers of 16; (28, 1) is no faster than (14, 1)
+    "AVX-512",
     16,
     (
         *((14, 1), (14, 2), (12, 2), (10, 2), (8, 3), (7, 1), (7, 2), (7, 3)),
@@ -37,20 +40,26 @@ AVX512 = Registers(  # 32 registers of 16; (28, 1) is no faster than (14, 1)
     ((14, 1), (7, 2), (4, 2), (1, 2), (1, 1)),
 )
 AVX = Registers(  # 16 registers of 8
+    "AVX",
     8,
     ((12, 1), (6, 2), (5, 2), (4, 3), (7, 1), (1, 4), (1, 1)),
     ((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)),
 )
 SSE2 = Registers(  # 16 registers of 4
+    "SSE2",
     4,
     ((12, 1), (6, 2), (5, 2), (7, 1), (1, 4), (1, 1)),
     ((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)),
 )
 NEON = Registers(  # 32 registers of 4
+    "NEON",
     4,
     ((14, 1), (8, 2), (7, 2), (5, 4), (1, 4), (1, 1)),
     ((14, 1), (7, 2), (4, 4), (1, 4), (1, 1)),
 )
+
+
+REGISTERS = {registers.name: registers for registers in (AVX512, AVX, SSE2, NEON)}
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,10 @@ class Target:
     features: str
 
     @property
+    def is_x86_64(self) -> bool:
+        return self.triple.startswith(("x86_64", "amd64"))
+
+    @property
     def registers(self) -> Registers:
         """The row of the table for this machine."""
         features = self.features.split(",")
@@ -71,6 +84,33 @@ class Target:
             return AVX
         is_arm = self.triple.startswith(("aarch64", "arm64"))
         return NEON if is_arm else SSE2
+
+
+def is_linux_x86_64() -> bool:
+    """Whether this is the platform that code is linked for without llvmlite."""
+    return sys.platform == "linux" and os.uname().machine == "x86_64" and sys.maxsize > 2**32
+
+
+def is_other_asked_for() -> bool:
+    """Whether the environment asks for code as if for another CPU."""
+    return bool(os.environ.get("NUMBA_CPU_NAME") or os.environ.get("NUMBA_CPU_FEATURES"))
+
+
+@functools.cache
+def linux_description() -> dict[str, str]:
+    """What /proc/cpuinfo says of the first processor and never changes; nothing where it isn't."""
+    found: dict[str, str] = {}
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if not value:  # the next processor's begin: the rest, of hundreds, isn't read
+                    break
+                if name.strip() in ("vendor_id", "cpu family", "model", "stepping", "flags"):
+                    found[name.strip()] = value.strip()
+    except OSError:
+        pass
+    return found
 
 
 @functools.cache

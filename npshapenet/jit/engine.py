@@ -13,10 +13,11 @@ whose place in cpu.py's table is the first argument. A CONVOLUTION step, from th
                 MR · NR/V multiply-adds of V floats, unrolled
 
 All memory is given from outside, as bare pointers: ``p[i]`` is the i-th number, ``at(p, n)`` the
-pointer n numbers further on. ``weights``, ``arena``, ``images`` and ``out`` are float32, a step
-is a row of int64 whose columns steps.py names. Parameters are ``Any`` because Numba infers their
-types, from RUN_ARGUMENTS. Nothing is allocated, checked or raised here: the plan has seen to it
-that all offsets fit. Images in the arena are channels last: [row, column, channel].
+pointer n numbers further on. ``weights``, ``arena``, images and results are float32; a step, a
+crop and the call itself are rows of int64 whose columns steps.py names. Parameters are ``Any``
+because Numba infers their types, from RUN_ARGUMENTS. Nothing is allocated, checked or raised here:
+the plan has seen to it that all offsets fit. Images in the arena are channels last: [row, column,
+channel].
 """
 
 from __future__ import annotations
@@ -24,54 +25,42 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from npshapenet.jit import steps as s
-from npshapenet.jit.compiled import clear, compiled
+from npshapenet.jit.compiled import compiled
 from npshapenet.jit.intrinsics import (
-    FLOATS,
+    INTEGERS,
     at,
+    clear,
     convolve_panel,
     convolve_panel_depthwise,
     floats_at,
+    integers_at,
     larger,
     or_null,
     smaller,
 )
+from npshapenet.jit.landmarks import clamp, place_landmarks
 from npshapenet.jit.resizing import resize
 
-STEPS = types.CPointer(types.int64)
-INDEX = types.int64
-RUN_ARGUMENTS = (STEPS, INDEX, *[FLOATS] * 3, INDEX, INDEX, FLOATS, INDEX, STEPS, FLOATS)
+RUN_ARGUMENTS = (INTEGERS,)
 
 _ZERO, _ONE, _THREE, _SIX = np.float32(0), np.float32(1), np.float32(3), np.float32(6)
 
 
 @compiled
-def run(
-    steps: Any,
-    step_count: Any,
-    weights: Any,
-    arena: Any,
-    images: Any,
-    image_count: Any,
-    image_size: Any,
-    out: Any,
-    out_size: Any,
-    crops: Any,
-    scratch: Any,
-) -> None:
-    """images [image, channel, row, column] → out [image, output], one image after the other.
+def run(call: Any) -> None:
+    """What one call asks for, image after image: all steps for the first, all for the second…
 
-    ``image_size`` and ``out_size`` are the floats of one image and of its outputs. Where the
-    steps begin with RESIZE, ``crops`` says where gray crops are that take the images' place:
-    a row of int64 for each, whose columns steps.py names; see resizing.py.
+    ``call`` is a row of int64 whose columns steps.py names.
     """
-    for number in range(image_count):
-        image = at(images, number * image_size)
-        image_out = at(out, number * out_size)
-        for place in range(step_count):
-            step = at(steps, place * s.COLUMNS)
+    weights, arena = floats_at(call[s.CALL_WEIGHTS]), floats_at(call[s.CALL_ARENA])
+    for number in range(call[s.CALL_IMAGE_COUNT]):
+        image = at(floats_at(call[s.CALL_IMAGES]), number * call[s.CALL_IMAGE_SIZE])
+        image_out = at(floats_at(call[s.CALL_OUT]), number * call[s.CALL_OUT_SIZE])
+        crop = at(integers_at(call[s.CALL_CROPS]), number * s.CROP_COLUMNS)
+        for place in range(call[s.CALL_STEP_COUNT]):
+            step = at(integers_at(call[s.CALL_STEPS]), place * s.COLUMNS)
             kind = step[s.KIND]
             if kind == s.CONVOLUTION:
                 convolution(step, weights, arena)
@@ -84,15 +73,20 @@ def run(
             elif kind == s.NORM:
                 norm(step, weights, arena)
             elif kind == s.RESIZE:
-                crop = at(crops, number * s.CROP_COLUMNS)
                 resize(
                     step, weights, arena, floats_at(crop[s.CROP_ADDRESS]), crop[s.CROP_IS_FLOAT],
-                    crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], scratch,
+                    crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], floats_at(call[s.CALL_SCRATCH]),
                 )  # fmt: skip
             elif kind == s.LOAD:
                 load(step, arena, image)
             elif kind == s.STORE:
                 store(step, arena, image_out)
+            elif kind == s.CLAMP:
+                clamp(step, weights, arena)
+            elif kind == s.PLACE:
+                place_landmarks(
+                    step, arena, crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], image_out
+                )  # fmt: skip
 
 
 @compiled
@@ -165,8 +159,11 @@ def panels(
     # Strips are whole rows where they fit, else parts of one row.
     strip_rows = larger(step[s.STRIP_PIXELS] // row_pixels, 1)
     strip_pixels = larger(step[s.STRIP_PIXELS], tile_pixels)
-    for first_row in range(0, rows, strip_rows):
-        for first_pixel in range(0, row_pixels, strip_pixels):
+    # No range with a step: Numba's would raise an error for a step of 0.
+    for strip_row in range((rows + strip_rows - 1) // strip_rows):
+        first_row = strip_row * strip_rows
+        for strip in range((row_pixels + strip_pixels - 1) // strip_pixels):
+            first_pixel = strip * strip_pixels
             # A strip that would be smaller than a tile overlaps the one before.
             pixels = smaller(larger(row_pixels - first_pixel, tile_pixels), strip_pixels)
             x = smaller(first_pixel, row_pixels - pixels)

@@ -15,9 +15,10 @@ from numba.extending import intrinsic
 
 from npshapenet.jit import cpu
 from npshapenet.jit.emitter import FLOAT_POINTER, INDEX, Emitter, Value
-from npshapenet.jit.microkernel import declare, emit_blend, tiles_of
+from npshapenet.jit.microkernel import declare, emit_blend, emit_clear, tiles_of
 
 FLOATS = types.CPointer(types.float32)
+INTEGERS = types.CPointer(types.int64)
 BYTES = types.CPointer(types.uint8)
 
 
@@ -137,6 +138,26 @@ def floats_at(typing_context: Any, address: Any) -> Any:
 
 
 @intrinsic
+def integers_at(typing_context: Any, address: Any) -> Any:
+    """A pointer made of a number."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], INDEX.as_pointer())
+
+    return INTEGERS(types.int64), generate
+
+
+@intrinsic
+def as_integers(typing_context: Any, pointer: Any) -> Any:
+    """The same address as a pointer to int64."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], INDEX.as_pointer())
+
+    return INTEGERS(pointer), generate
+
+
+@intrinsic
 def as_bytes(typing_context: Any, pointer: Any) -> Any:
     """The same address as a pointer to bytes."""
 
@@ -157,6 +178,17 @@ def blend_rows(
         return context.get_dummy_value()
 
     return types.void(source, types.int64, types.int64, FLOATS, FLOATS), generate
+
+
+@intrinsic
+def clear(typing_context: Any, values: Any, count: Any) -> Any:
+    """``count`` zeros: see emit_clear."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        emit_clear(Emitter(builder, cpu.target().registers.floats), *values)
+        return context.get_dummy_value()
+
+    return types.void(FLOATS, types.int64), generate
 
 
 @intrinsic

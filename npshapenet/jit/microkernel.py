@@ -227,6 +227,28 @@ def emit_blend(
     emit.loop(build.sdiv(rounded, emit.index(emit.width)), [emit.index(0)], one_vector)
 
 
+def emit_clear(emit: Emitter, values: Value, count: Value) -> None:
+    """``values[0 … count − 1] = 0``, in vectors, then one by one.
+
+    A loop that LLVM sees through would become a call of memset, which is outside of the engine.
+    """
+    build = emit.builder
+    zero, width = ir.Constant(FLOAT, 0.0), emit.index(emit.width)
+
+    def one_vector(carried: list[Value]) -> list[Value]:
+        emit.store(emit.repeat(0.0), carried[0])
+        emit.fence()
+        return [emit.at(carried[0], emit.width)]
+
+    def one_float(carried: list[Value]) -> list[Value]:
+        build.store(zero, carried[0])
+        emit.fence()
+        return [emit.at(carried[0], 1)]
+
+    rest = emit.loop(build.sdiv(count, width), [values], one_vector)
+    emit.loop(build.srem(count, width), rest, one_float)
+
+
 # The kinds of tiles: how to emit one, and the types of its arguments, those of the images last.
 _I, _P = INDEX, FLOAT_POINTER
 _IMAGE = [_P, _I, _I, _I]

@@ -1,9 +1,9 @@
 """The compiled engine's machine code: found, checked and loaded, or made and kept.
 
-A library that the package carries comes first: see carried.py. Where there is none, compiling
-takes seconds and needs numba, so the object file is kept in a folder of the user's and found
-there by later processes, which then import only llvmlite. It is code: a folder or file that is
-not the user's own, or that others may write to, is never loaded from.
+Code that the package carries comes first: see carried.py. Where there is none, compiling takes
+seconds and needs numba, so the code is kept in a folder of the user's and found there by later
+processes, which then don't import numba, and on x86-64 Linux not llvmlite either: see linking.py.
+A folder or file that is not the user's own, or that others may write to, is never loaded from.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import hashlib
 import importlib.util
 import os
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from npshapenet.jit import carried, cpu
+from npshapenet.jit import carried, cpu, linking, machine_code
+from npshapenet.jit.machine_code import RUN, MachineCode, checksum
 
 _SOURCES = (
     "compile.py",
@@ -31,19 +30,18 @@ _SOURCES = (
     "emitter.py",
     "engine.py",
     "intrinsics.py",
+    "landmarks.py",
+    "linking.py",
+    "machine_code.py",
     "microkernel.py",
     "objects.py",
+    "resize_memory.py",
     "resizing.py",
     "steps.py",
 )
-_HEADER = b"npshapenet engine 1\n"  # then 32 bytes of SHA-256 of the object, then the object
 _SECONDS_TO_COMPILE = 4
 
-_pointer, _index = ctypes.c_void_p, ctypes.c_int64
-_RUN_NAME = "npshapenet_run"
-_RUN_ARGUMENTS: list[Any] = [
-    _pointer, _index, *[_pointer] * 3, _index, _index, _pointer, _index, _pointer, _pointer,
-]  # fmt: skip
+_RUN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,11 @@ _library: Library | None = None
 
 
 def library() -> Library:
-    """The engine of this process, loaded when first asked for."""
+    """The engine of this process, loaded when first asked for.
+
+    ImportError where it has to be compiled and numba doesn't work, or where the system refuses
+    memory for code.
+    """
     global _library
     if _library is None:
         with _lock:
@@ -72,8 +74,12 @@ def library() -> Library:
 
 def registers() -> cpu.Registers:
     """The tiles of the engine that ``library`` gives; nothing is compiled for the answer."""
-    library = _carried()
-    return cpu.target().registers if library is None else library.registers
+    global _library
+    if _library is None:
+        with _lock:
+            if _library is None:
+                _library = _carried() or _kept()
+    return cpu.target().registers if _library is None else _library.registers
 
 
 def is_carried() -> bool:
@@ -83,13 +89,11 @@ def is_carried() -> bool:
 
 @functools.cache
 def _carried() -> Library | None:
-    found = carried.open_best(sources_digest())
+    found = carried.find_best(sources_checksum())
     if found is None:
         return None
-    opened, level = found
-    run = opened[_RUN_NAME]
-    run.argtypes, run.restype = _RUN_ARGUMENTS, None
-    return Library(run, level.registers, f"carried with the package ({level.name})", opened)
+    code, level = found
+    return _loaded(code, f"carried with the package ({level.name})")
 
 
 if hasattr(os, "register_at_fork"):
@@ -102,50 +106,88 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_lock)
 
 
+def _kept() -> Library | None:
+    """What an earlier process kept, if there is any that may be loaded."""
+    for path in _cache_paths():
+        try:
+            folder = _safe_folder(path)
+            code = _read(os.path.join(folder, file_name()))
+        except OSError:
+            continue
+        if code is not None:
+            return _loaded(code, f"kept in {folder}")
+    return None
+
+
 def _load_or_compile() -> Library:
-    target = cpu.target()
-    name = file_name(target)
-    folders: list[Path] = []
+    name = file_name()
+    folders: list[str] = []
     problems: list[OSError] = []
     for path in _cache_paths():
         try:
             folder = _safe_folder(path)
-            kept = _read(folder / name)
+            kept = _read(os.path.join(folder, name))
         except OSError as error:
             problems.append(error)
             continue
         if kept is not None:
             return _loaded(kept, f"kept in {folder}")
         folders.append(folder)
-    code = _compile(target)
+    code = _compile(cpu.target())
     for folder in folders:
         try:
-            _write(folder / name, code)
+            _write(os.path.join(folder, name), code)
         except OSError as error:
             problems.append(error)
             continue
         return _loaded(code, "compiled now")
+    return _loaded_unkept(code, problems)
+
+
+def _loaded_unkept(code: MachineCode, problems: Sequence[OSError]) -> Library:
     reason = _reason(problems[0]) if problems else "no home folder, and no temporary one"
-    return _loaded(code, f"in memory only: {reason}", warn=True)
+    origin = f"in memory only: {reason}"
+    _say(f"the compiled code can't be kept, {origin}")
+    return _loaded(code, origin)
 
 
 def _reason(error: OSError) -> str:
     return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
 
 
-def _compile(target: cpu.Target) -> bytes:
+def _compile(target: cpu.Target) -> MachineCode:
     _say(f"compiling for this CPU, once (about {_SECONDS_TO_COMPILE} s)…")
+    return compile_for(target)
+
+
+def compile_for(target: cpu.Target) -> MachineCode:
+    """Compile, and link where that is possible without llvmlite."""
     from npshapenet.jit.compile import compile_engine
 
-    return compile_engine(target)
+    object_file = compile_engine(target)
+    if cpu.is_linux_x86_64():
+        code, entry = linking.link(object_file, RUN)
+        return MachineCode(target.registers, code, entry)
+    return MachineCode(target.registers, object_file, None)
 
 
-def _loaded(code: bytes, origin: str, *, warn: bool = False) -> Library:
-    """Link the object into this process."""
+def _loaded(code: MachineCode, origin: str) -> Library:
+    """Bring the code into this process."""
+    if code.entry is None:
+        address, keep_alive = _loaded_by_llvmlite(code.code)
+    else:
+        try:
+            start, keep_alive = linking.load(code.code)
+        except OSError as error:
+            raise ImportError(error.strerror) from error
+        address = start + code.entry
+    return Library(_RUN_TYPE(address), code.registers, origin, keep_alive)
+
+
+def _loaded_by_llvmlite(object_file: bytes) -> tuple[int, Any]:
+    """The engine's address, and what keeps it there."""
     import llvmlite.binding as llvm
 
-    if warn:
-        _say(f"the compiled code can't be kept, {origin}")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = cpu.target()
@@ -153,35 +195,36 @@ def _loaded(code: bytes, origin: str, *, warn: bool = False) -> Library:
         cpu=target.cpu, features=target.features
     )
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(object_file))
     engine.finalize_object()
-    address = engine.get_function_address(_RUN_NAME)
+    address = engine.get_function_address(RUN)
     if address == 0:
-        raise RuntimeError(f"the object file has no function {_RUN_NAME}")
-    run = ctypes.CFUNCTYPE(None, *_RUN_ARGUMENTS)(address)
-    return Library(run, target.registers, origin, engine)
+        raise RuntimeError(f"the object file has no function {RUN}")
+    return address, engine
 
 
 def _say(line: str) -> None:
     print(f"npshapenet: {line}", file=sys.stderr, flush=True)
 
 
-def file_name(target: cpu.Target) -> str:
-    """With a digest of everything that the machine code depends on."""
-    digest = hashlib.sha256(sources_digest().encode())
-    for package in ("numba", "llvmlite"):
-        digest.update(_version_file(package))
-    for part in (sys.version, target.triple, target.cpu, target.features):
-        digest.update(part.encode() + b"\0")
-    return f"engine-{digest.hexdigest()[:24]}.o"
+def file_name() -> str:
+    """With a checksum of everything that the machine code depends on."""
+    numba = *(_version_file(package) for package in ("numba", "llvmlite")), sys.version.encode()
+    return f"engine-{checksum(sources_checksum().encode(), *numba, _cpu_description())}.code"
 
 
-def sources_digest() -> str:
-    """Of the engine's sources, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name in _SOURCES:
-        digest.update(_source(name))
-    return digest.hexdigest()
+def _cpu_description() -> bytes:
+    """What tells CPUs apart for the compiler; where Linux says it, llvmlite isn't asked."""
+    asked_for = [os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")]
+    if cpu.is_linux_x86_64() and cpu.linux_description():
+        return repr([asked_for, cpu.linux_description()]).encode()
+    return repr(cpu.target()).encode()
+
+
+@functools.cache
+def sources_checksum() -> str:
+    """Of the engine's sources, 16 hexadecimal digits."""
+    return checksum(*(_source(name) for name in _SOURCES))
 
 
 def _source(name: str) -> bytes:
@@ -201,85 +244,92 @@ def _version_file(package: str) -> bytes:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return b"none"
-    path = Path(spec.origin).with_name("_version.py")
+    path = os.path.join(os.path.dirname(spec.origin), "_version.py")
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError:
         raise ImportError(f"{path} is missing, which a frozen program must have as well") from None
 
 
-def _cache_paths() -> Iterator[Path]:
+def _cache_paths() -> Iterator[str]:
     """Where compiled code may be kept: the folder that is given, and no other; or the user's, then
     a temporary one, for users without a home and for homes on a read-only disk."""
     given = os.environ.get("NPSHAPENET_CACHE_DIR")
     if given:
-        yield Path(given)
+        yield given
         return
-    with contextlib.suppress(RuntimeError):  # the system knows of no home
-        yield _user_path()
+    if user_path := _user_path():
+        yield user_path
     import tempfile  # slow to import, rarely needed
 
     with contextlib.suppress(FileNotFoundError):
         user = f"-{os.getuid()}" if os.name == "posix" else ""
-        yield Path(tempfile.gettempdir(), f"npshapenet{user}")
+        yield os.path.join(tempfile.gettempdir(), f"npshapenet{user}")
 
 
-def _user_path() -> Path:
-    """The folder that the system has for what a program of the user's can make again."""
+def _user_path() -> str | None:
+    """The folder that the system has for what a program of the user's can make again.
+
+    None where the system knows of no home.
+    """
+    home = os.path.expanduser("~")
     if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        default, variable = os.path.join(home, "AppData", "Local"), "LOCALAPPDATA"
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
+        default, variable = os.path.join(home, "Library", "Caches"), ""
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "npshapenet"
+        default, variable = os.path.join(home, ".cache"), "XDG_CACHE_HOME"
+    base = os.environ.get(variable)
+    if not base and home == "~":
+        return None
+    return os.path.join(base or default, "npshapenet")
 
 
-def _safe_folder(path: Path) -> Path:
+def _safe_folder(path: str) -> str:
     """The folder, made if need be; OSError if it can't be, or isn't this user's own."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if os.name == "posix" and path.lstat().st_uid != os.getuid():  # a link, perhaps
-        raise PermissionError(0, "owned by somebody else", str(path))
-    _refuse_unsafe(path.stat(), path)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, mode=0o700)
+    if os.name == "posix" and os.lstat(path).st_uid != os.getuid():  # a link, perhaps
+        raise PermissionError(0, "owned by somebody else", path)
+    _refuse_unsafe(os.stat(path), path)
     return path
 
 
-def _refuse_unsafe(status: os.stat_result, path: Path) -> None:
+def _refuse_unsafe(status: os.stat_result, path: str) -> None:
     """PermissionError unless it is this user's own and nobody else may write to it."""
     if os.name != "posix":
         return
     if status.st_uid != os.getuid():
-        raise PermissionError(0, "owned by somebody else", str(path))
+        raise PermissionError(0, "owned by somebody else", path)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(0, "others may write to it", str(path))
+        raise PermissionError(0, "others may write to it", path)
 
 
-def _read(path: Path) -> bytes | None:
-    """The kept object, or None where there is none or it isn't whole."""
+def _read(path: str) -> MachineCode | None:
+    """What is kept, or None where there is nothing or it isn't whole."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             _refuse_unsafe(os.fstat(file.fileno()), path)
-            content = file.read()
+            return machine_code.from_file(file.read())
     except FileNotFoundError:
         return None
-    start = len(_HEADER) + 32
-    header, checksum, code = content[: len(_HEADER)], content[len(_HEADER) : start], content[start:]
-    if header != _HEADER or checksum != hashlib.sha256(code).digest():
-        return None
-    return code
 
 
-def _write(path: Path, code: bytes) -> None:
-    """Keep the object, whole or not at all."""
+def _write(path: str, code: MachineCode) -> None:
+    """Keep the code, whole or not at all."""
     import tempfile  # slow to import, rarely needed
 
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".engine-")  # mode 0600
+    folder = os.path.dirname(path)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".engine-")  # mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(_HEADER + hashlib.sha256(code).digest() + code)
+            file.write(code.to_file())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        if os.path.exists(temporary):
+            os.unlink(temporary)
         raise

@@ -23,7 +23,7 @@ def pack_convolution(
     A panel holds NR output channels: for each depth block first its NR biases (zeros but in
     the first block: the later ones start from the sums so far), then for each input of the
     block, in the order in which the image has them (row, column, channel), its NR weights.
-    ``input_pixel`` ≥ C: channels that only fill up the image get zeros.
+    ``input_pixel`` ≥ C inputs are read of each pixel: channels that only fill it up get zeros.
     """
     outputs, channels, kernel_rows, kernel_columns = weight.shape
     matrix = np.zeros((kernel_rows, kernel_columns, input_pixel, columns[s.CHANNELS]), np.float32)

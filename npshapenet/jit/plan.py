@@ -34,6 +34,8 @@ from npshapenet.network import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from npshapenet.shape import ShapeModel
+
     Floats = NDArray[np.float32]
 
 _ACTIVATIONS = {"none": s.NONE, "relu": s.RELU, "hard_swish": s.HARD_SWISH}
@@ -51,6 +53,8 @@ class Plan:
     # The same steps for a gray crop, which is resized straight into the arena; None where the
     # network's input isn't gray or too narrow for that.
     crop_steps: NDArray[np.int64] | None
+    # From a gray crop to landmarks; None without a shape model, or where crop_steps are.
+    landmark_steps: NDArray[np.int64] | None
 
     def new_arena(self) -> Floats:
         return aligned_zeros(self.arena_size)
@@ -111,19 +115,26 @@ def make_plan(
     *,
     scale: float = 1.0,
     offset: float = 0.0,
+    shape_model: ShapeModel | None = None,
     fuse: bool = True,
     share: bool = True,
 ) -> Plan:
     """The plan for a network, for a CPU with such registers.
 
     A crop's gray values in [0, 1] are multiplied by ``scale``, then ``offset`` is added.
+    With a shape model, whose parameters the network gives, there are steps for landmarks too.
     Without ``fuse`` every layer is a step of its own; without ``share`` every image keeps its
     place in the arena, to be looked at afterwards.
     """
     operations = _operations(network, fuse=fuse)
     images = _images(network, operations)
-    last_name = operations[-1].name
+    outputs = images[operations[-1].name]
     images_size = place(_lifetimes(operations, images), share=share)
+    points = None
+    if shape_model is not None and outputs.shape[1:] == (1, 1):
+        shape = shape_model.mean.size, 1, 1
+        points = Image(shape, rounded_up(shape[0], CHANNEL_MULTIPLE), offset=images_size)
+        images_size += points.size
     build = _Builder(registers, images, tensors, sums=images_size)
     normalisation = build.add_weights(np.array([scale, offset], np.float32))
     _emit_load(build)
@@ -131,18 +142,31 @@ def make_plan(
         # Cleared in every run: since the last one other images have lain there.
         _emit_border(build, images[operation.name])
         _emit(build, operation)
-    _emit_store(build, images[last_name])
+    _emit_store(build, outputs)
+    count = len(build.steps)
+    if shape_model is not None and points is not None:
+        _emit_landmarks(build, outputs, points, shape_model)
     steps = np.stack(build.steps)
     weights = aligned_zeros(build.weights_size)
     np.concatenate(build.weights, out=weights)
-    crop_steps = None
+    crop_steps = landmark_steps = None
     if images[INPUT].pixel_pitch == 1 and images[INPUT].shape[2] >= registers.floats:
-        crop_steps = steps.copy()
-        crop_steps[steps[:, s.KIND] == s.LOAD] = resize_step(
+        from_crop = steps.copy()
+        from_crop[steps[:, s.KIND] == s.LOAD] = resize_step(
             images[INPUT], widen=True, weights=normalisation
         )
-    arena_size = images_size + build.sums_size
-    return Plan(steps, weights, arena_size, images, network.output_count, crop_steps)
+        crop_steps = from_crop[:count]
+        if points is not None:
+            landmark_steps = np.delete(from_crop, count - 1, axis=0)  # without STORE
+    return Plan(
+        steps=steps[:count],
+        weights=weights,
+        arena_size=images_size + build.sums_size,
+        images=images,
+        output_count=network.output_count,
+        crop_steps=crop_steps,
+        landmark_steps=landmark_steps,
+    )
 
 
 def _operations(network: Network, *, fuse: bool) -> list[_Operation]:
@@ -264,6 +288,34 @@ def _emit_store(build: _Builder, image: Image) -> None:
             s.CHANNELS: image.shape[0],
         },
     )
+
+
+def _emit_landmarks(
+    build: _Builder, outputs: Image, points: Image, shape_model: ShapeModel
+) -> None:
+    """From the network's outputs, its parameters within their limits, to points in pixels."""
+    limits, scores = shape_model.limits, len(shape_model.components)
+    if limits is not None:
+        columns = {
+            s.OUTPUT: outputs.origin,
+            s.CHANNELS: limits.shape[1],  # not the quality, which may come after the parameters
+            s.WEIGHTS: build.add_weights(limits),
+        }
+        build.step(s.CLAMP, columns)
+    # ``mean + Σ scores · components`` is a dense layer that reads the first of the outputs.
+    components = Convolution("shape model", "", points.shape[0], (1, 1))
+    weight = shape_model.components.reshape(scores, -1).T.reshape(-1, scores, 1, 1)
+    columns = {**_output_columns(points), s.ACTIVATION: s.NONE, s.ADDEND: s.NOWHERE}
+    read = Image((scores, 1, 1), outputs.pixel_pitch, offset=outputs.offset)
+    _emit_convolution(
+        build, components, read, points, columns, weight, shape_model.mean.ravel(), None
+    )
+    columns = {
+        s.INPUT: points.origin,
+        s.CHANNELS: points.shape[0],
+        s.TRANSFORM: outputs.origin + scores,
+    }
+    build.step(s.PLACE, columns)
 
 
 def _emit_border(build: _Builder, image: Image) -> None:
@@ -420,16 +472,16 @@ def _emit_convolution(
         # No gaps between rows (1×1, stride 1, no borders): one long row, so that tiles needn't
         # end where a row ends.
         columns |= {s.ROWS: 1, s.ROW_PIXELS: height * width}
-    runs, run_pitch, run_length = kernel_rows, source.row_pitch, kernel_columns * source.pixel_pitch
+    # Of a single column the channels that only fill up a pixel needn't be read.
+    depth_pixel = source.shape[0] if kernel_columns == 1 else source.pixel_pitch
+    runs, run_pitch, run_length = kernel_rows, source.row_pitch, kernel_columns * depth_pixel
     if run_length == run_pitch:
         # The kernel is as wide as the image, as a dense layer's: the runs are one.
         runs, run_length = 1, kernel_rows * run_length
     columns |= choose_tiles(build.registers, columns, runs, run_pitch, run_length)
     columns[s.SUMS] = build.sums
     build.sums_size = max(build.sums_size, sums_size(columns))
-    columns[s.WEIGHTS] = build.add_weights(
-        pack_convolution(weight, bias, source.pixel_pitch, columns)
-    )
+    columns[s.WEIGHTS] = build.add_weights(pack_convolution(weight, bias, depth_pixel, columns))
     build.step(s.CONVOLUTION, columns)
 
 

@@ -22,7 +22,7 @@ COLUMNS = 40
 KIND = 0
 
 # Kinds of steps.
-LOAD, RESIZE, CLEAR_BORDER, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE = range(8)
+LOAD, RESIZE, CLEAR_BORDER, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE, CLAMP, PLACE = range(10)
 
 # Activations, in the columns named ACTIVATION.
 NONE, RELU, HARD_SWISH = range(3)
@@ -76,9 +76,6 @@ WEIGHT_PITCH = 34
 
 # RESIZE: the gray crop, widened to a square first if WIDEN is 1; WEIGHTS: scale and offset.
 WIDEN = 14
-# Its crops are rows of a table of their own: the address of float32 or bytes, and the size.
-CROP_COLUMNS = 4
-CROP_ADDRESS, CROP_IS_FLOAT, CROP_HEIGHT, CROP_WIDTH = range(CROP_COLUMNS)
 
 # CLEAR_BORDER: of a buffer whose first float is at OUTPUT: FIRST_GAP floats, then ROWS times
 # a row of ROW_PIXELS pixels and ROW_GAP floats, then LAST_GAP floats.
@@ -91,10 +88,34 @@ LAST_GAP = 16
 GROUPS = 14
 GROUP_CHANNELS = 15
 
-# An example, with AVX-512 (V = 16): a 3×3 kernel, 32 → 48 channels of 28×28 pixels, padding 1.
-# A pixel of the input is 32 floats, a row of it (28 + 1) · 32 = 928, its border included. The
-# depth is 3 · 3 · 32 = 288: 3 runs of 96 floats, 928 apart. The tile is 7 pixels × 3 vectors, so
-# that NR = 48 and one panel has all channels: PANELS 1, LAST_PANELS 0. The panel's 288 · 48 floats
-# are more than 8192 (tiles.py), so there are three depth blocks of one run each: BLOCK_ROWS 3,
-# BLOCK_ROW_PITCH 928, BLOCK_COLUMNS 1, RUNS 1, RUN_LENGTH 96. A strip is 512 // 28 = 18 rows, of
-# four tiles each.
+# CLAMP: CHANNELS numbers at OUTPUT. WEIGHTS: the least that each may be, then the largest.
+
+# PLACE: CHANNELS / 2 points at INPUT, x before y, turned, scaled and moved to the crop's pixels.
+TRANSFORM = 14  # offset of scale, angle in radians, x and y
+
+# A call of the engine is one row of int64 too. Its addresses are those of the steps, of float32
+# arrays, and of a table of gray crops, which RESIZE and PLACE read.
+CALL_COLUMNS = 11
+CALL_STEPS = 0
+CALL_STEP_COUNT = 1
+CALL_WEIGHTS = 2
+CALL_ARENA = 3
+CALL_IMAGES = 4  # read by LOAD
+CALL_IMAGE_COUNT = 5  # or that of the crops
+CALL_IMAGE_SIZE = 6  # floats from one image to the next
+CALL_OUT = 7  # written by STORE or PLACE
+CALL_OUT_SIZE = 8  # floats from the results of one image to those of the next
+CALL_CROPS = 9
+CALL_SCRATCH = 10  # for RESIZE: see resize_memory.py
+
+# A gray crop, a row of the table: the address of its float32 or bytes, and its size.
+CROP_COLUMNS = 4
+CROP_ADDRESS, CROP_IS_FLOAT, CROP_HEIGHT, CROP_WIDTH = range(CROP_COLUMNS)
+
+# An example of a CONVOLUTION, with AVX-512 (V = 16): a 3×3 kernel, 32 → 48 channels of 28×28
+# pixels, padding 1. A pixel of the input is 32 floats, a row of it (28 + 1) · 32 = 928, its border
+# included. The depth is 3 · 3 · 32 = 288: 3 runs of 96 floats, 928 apart. The tile is 7 pixels × 3
+# vectors, so that NR = 48 and one panel has all channels: PANELS 1, LAST_PANELS 0. The panel's
+# 288 · 48 floats are more than 8192 (tiles.py), so there are three depth blocks of one run each:
+# BLOCK_ROWS 3, BLOCK_ROW_PITCH 928, BLOCK_COLUMNS 1, RUNS 1, RUN_LENGTH 96. A strip is 512 // 28 =
+# 18 rows, of four tiles each.

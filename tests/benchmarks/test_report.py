@@ -9,12 +9,13 @@ from benchmarks.comparison import Comparison
 from benchmarks.report import (
     report_batches,
     report_comparison,
+    report_other_faces,
     report_start_ups,
     table,
     without_folder,
 )
 from benchmarks.start_up import StartUp
-from benchmarks.systems import NUMBA, NUMPY, System
+from benchmarks.systems import DLIB, NUMBA, NUMPY, PREDICT, System
 from benchmarks.workload import Workload
 
 
@@ -52,6 +53,14 @@ def test_start_ups() -> None:
     assert [cell.strip() for cell in two.split("|")[1:3]] == ["two (kept)", "1000"]
     assert "unknown" in two
     assert "somebody" not in text
+
+
+def test_other_faces() -> None:
+    text = report_other_faces({PREDICT: np.array([1e-4, 2e-4]), DLIB: np.array([1e-3, 1e-3])})
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:4]]
+    assert [row[0] for row in rows] == [PREDICT, DLIB]
+    assert rows[0][-1] == "0.15 (0.10)"
+    assert rows[1][-1] == "1.0 (1.0)"
 
 
 def test_batches() -> None:

@@ -59,7 +59,7 @@ def test_commands(environment, tmp_path: Path, crop_picture: Path, command: str)
     arguments = {
         "info": [],
         "demo": ["--out", str(tmp_path / "face.png")],
-        "predict": [str(crop_picture)],
+        "predict": [str(crop_picture), "--whole"],
     }
     done = subprocess.run(
         [sys.executable, "-P", "-m", "npshapenet", command, *arguments[command]],

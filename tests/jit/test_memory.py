@@ -18,8 +18,10 @@ import numpy as np
 from npshapenet.jit import objects
 from npshapenet.jit import steps as s
 from npshapenet.jit.plan import make_plan
+from npshapenet.jit.resize_memory import scratch_size
 from npshapenet.network import (
     Add, Convolution, Dense, GlobalAveragePool, InstanceNorm, Network)
+from npshapenet.shape import ShapeModel
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
@@ -37,21 +39,28 @@ def fenced(size, at_end):
         assert libc.mprotect(whole.ctypes.data + fence, PAGE, 0) == 0
     return whole[start : start + size]
 
-def check(network, crop_shape=None, kind=np.uint8):
+def check(network, crop_shape=None, kind=np.uint8, landmarks=0):
     rng = np.random.default_rng(0)
     tensors = {name: rng.normal(0, 0.3, shape).astype(np.float32)
                for name, shape in network.tensor_shapes().items()}
-    plan = make_plan(network, tensors, objects.registers())
-    steps = plan.steps if crop_shape is None else plan.crop_steps
+    shape_model = None
+    if landmarks:
+        shape = rng.normal(0, 1, (1 + network.output_count - 4, landmarks, 2)).astype(np.float32)
+        limits = np.array([[-2], [2]], np.float32).repeat(network.output_count, axis=1)
+        shape_model = ShapeModel(shape[0], shape[1:], limits)
+    plan = make_plan(network, tensors, objects.registers(), shape_model=shape_model)
+    steps, out_size = plan.steps, plan.output_count
     if crop_shape is None:
         images = rng.normal(0, 1, (2, *network.input_shape)).astype(np.float32)
-        height = width = scratch_size = 0
+        height = width = scratch_floats = 0
     else:
+        steps = plan.crop_steps
         images = rng.integers(0, 2, crop_shape).astype(kind)
         height, width = crop_shape
-        rows = network.input_shape[1]
-        floats = objects.registers().floats
-        scratch_size = max(height, floats * (width + 1)) + rows * width
+        size = network.input_shape[1:]
+        scratch_floats = scratch_size(crop_shape, size, objects.registers().floats)
+    if landmarks:
+        steps, out_size = plan.landmark_steps, 2 * landmarks
     results = []
     for at_end in (False, True):
         def place(array):
@@ -59,20 +68,26 @@ def check(network, crop_shape=None, kind=np.uint8):
             memory[:] = array.ravel()
             return memory
         arena = place(np.full(plan.arena_size, np.nan, np.float32))
-        # Rounded up, because a panel starts at the scratch's beginning, which is aligned.
-        scratch = place(np.full(-(-scratch_size // 16) * 16, np.nan, np.float32))
+        scratch = place(np.full(scratch_floats, np.nan, np.float32))
         count = 2 if crop_shape is None else 1
-        out = place(np.full(count * plan.output_count, np.nan, np.float32))
+        out = place(np.full(count * out_size, np.nan, np.float32))
         arrays = [place(steps), place(plan.weights), place(images)]
         pixels = arrays[2].ctypes.data
-        crop = np.array([pixels, kind != np.uint8, height, width])
-        objects.library().run(
-            arrays[0].ctypes.data, len(steps), arrays[1].ctypes.data, arena.ctypes.data,
-            pixels, count, images[0].size,
-            out.ctypes.data, plan.output_count, crop.ctypes.data, scratch.ctypes.data)
-        assert np.isfinite(out).all(), network
-        results.append(out.copy())
-    assert np.array_equal(*results)
+        crop = place(np.array([pixels, kind != np.uint8, height, width]))
+        call = place(np.zeros(s.CALL_COLUMNS, np.int64))
+        call[s.CALL_STEPS], call[s.CALL_STEP_COUNT] = arrays[0].ctypes.data, len(steps)
+        call[s.CALL_WEIGHTS], call[s.CALL_ARENA] = arrays[1].ctypes.data, arena.ctypes.data
+        call[s.CALL_IMAGES], call[s.CALL_IMAGE_COUNT] = pixels, count
+        call[s.CALL_IMAGE_SIZE] = images[0].size
+        call[s.CALL_OUT], call[s.CALL_OUT_SIZE] = out.ctypes.data, out_size
+        call[s.CALL_CROPS], call[s.CALL_SCRATCH] = crop.ctypes.data, scratch.ctypes.data
+        for _ in range(1 if crop_shape is None else 2):  # the second one finds its tables
+            out[:] = np.nan
+            objects.library().run(call.ctypes.data)
+            assert np.isfinite(out).all(), network
+            results.append(out.copy())
+    for result in results[1:]:
+        assert np.array_equal(results[0], result)
 
 def convolution(shape, *arguments):
     check(Network(shape, (Convolution("c", "input", *arguments),)))
@@ -101,6 +116,9 @@ for crop_shape in ((1, 1), (16, 16), (17, 90), (150, 150), (33, 16), (3, 40), (7
         network = Network((1, side, side), (Convolution("c", "input", 5, (3, 3), (2, 2), (1, 1)),))
         for kind in (np.uint8, np.float32):
             check(network, crop_shape, kind)
+            for landmarks, outputs in ((1, 5), (5, 9), (68, 24)):
+                layers = (*network.layers, Dense("d", "c", outputs))
+                check(Network(network.input_shape, layers), crop_shape, kind, landmarks)
 print("clean")
 '''
 

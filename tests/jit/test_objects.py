@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from npshapenet.jit import cpu, objects
+from npshapenet.jit import cpu, linking, objects
+from npshapenet.jit.machine_code import MachineCode, checksum
 
 PREDICT = """
 import sys
@@ -19,7 +20,7 @@ from npshapenet import jit
 gray = np.arange(400, dtype=np.uint8).reshape(20, 20)
 print(round(float(jit.resize(gray, 5, 5).sum()), 2))
 print(jit.origin())
-print("numba" in sys.modules)
+print([name for name in ("numba", "llvmlite") if name in sys.modules])
 """
 
 
@@ -39,18 +40,18 @@ def run_process(folder: Path) -> tuple[list[str], str]:
 
 
 @pytest.fixture(scope="module")
-def good_code(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The engine's object code, from what this process has loaded or compiled."""
+def good_code() -> MachineCode:
+    """The engine's code, from what this process has loaded or compiled."""
     objects._load_or_compile()
     for folder in objects._cache_paths():
-        code = objects._read(folder / objects.file_name(cpu.target()))
+        code = objects._read(os.path.join(folder, objects.file_name()))
         if code is not None:
             return code
     pytest.skip("this machine can't keep compiled code")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_code: bytes) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_code: MachineCode) -> Path:
     """An empty cache folder; compiling gives the good code at once."""
     monkeypatch.setattr(objects, "_compile", lambda target: good_code)
     folder = tmp_path / "cache"
@@ -59,12 +60,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_code: bytes) ->
 
 
 def kept_file(folder: Path) -> Path:
-    return folder / objects.file_name(cpu.target())
+    return folder / objects.file_name()
 
 
 def test_first_process_compiles_and_the_next_ones_load(tmp_path: Path) -> None:
     outputs, errors = run_process(tmp_path / "cache")
-    assert outputs[1:] == ["compiled now", "True"]
+    assert outputs[1:] == ["compiled now", "['numba', 'llvmlite']"]
     assert len(errors.splitlines()) == 1
     assert errors.startswith("npshapenet: compiling")
     (file,) = (tmp_path / "cache").iterdir()
@@ -72,7 +73,8 @@ def test_first_process_compiles_and_the_next_ones_load(tmp_path: Path) -> None:
         assert file.stat().st_mode & 0o777 == 0o600
         assert file.parent.stat().st_mode & 0o777 == 0o700
     again, errors = run_process(tmp_path / "cache")
-    assert again == [outputs[0], f"kept in {tmp_path / 'cache'}", "False"]
+    imported = "[]" if cpu.is_linux_x86_64() else "['llvmlite']"
+    assert again == [outputs[0], f"kept in {tmp_path / 'cache'}", imported]
     assert not errors
 
 
@@ -158,10 +160,7 @@ def test_a_temporary_folder_serves_where_the_home_can_not_be_written(
 def test_a_temporary_folder_serves_where_there_is_no_home(
     home_and_temporary: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(objects, "_user_path", no_home)
+    monkeypatch.setattr(objects, "_user_path", lambda: None)
     assert objects._load_or_compile().origin == "compiled now"
     assert objects._load_or_compile().origin.startswith(f"kept in {home_and_temporary[1]}")
 
@@ -186,7 +185,7 @@ def test_nowhere_to_keep_it(
     home, _ = home_and_temporary
     home.parent.write_text("in the way")
     *_, in_temporary = objects._cache_paths()
-    in_temporary.write_text("in the way")
+    Path(in_temporary).write_text("in the way")
     assert objects._load_or_compile().origin.startswith("in memory only: ")
     assert len(capfd.readouterr().err.splitlines()) == 1
 
@@ -219,13 +218,39 @@ def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_key_depends_on_the_target_and_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    target = cpu.target()
-    names = {objects.file_name(target)}
-    names.add(objects.file_name(cpu.Target(target.triple, target.cpu, "+sse2")))
-    names.add(objects.file_name(cpu.Target(target.triple, "other", target.features)))
-    monkeypatch.setattr(objects, "_SOURCES", objects._SOURCES[1:])
-    names.add(objects.file_name(target))
-    assert len(names) == 4
+    names = {objects.file_name()}
+    for variable, value in (
+        ("NUMBA_CPU_NAME", "other"),
+        ("NUMBA_CPU_NAME", "another"),
+        ("NUMBA_CPU_FEATURES", "+sse2"),
+    ):
+        monkeypatch.setenv(variable, value)
+        names.add(objects.file_name())
+    monkeypatch.setattr(objects, "_cpu_description", lambda: b"as on another machine")
+    names.add(objects.file_name())
+    monkeypatch.setattr(objects, "sources_checksum", lambda: "0" * 16)
+    names.add(objects.file_name())
+    assert len(names) == 6
+
+
+def test_checksum_sees_every_byte_and_where_parts_end() -> None:
+    parts = (b"engine", b"steps", b"")
+    changed = [(b"Engine", b"steps", b""), (b"engines", b"teps", b""), (b"engine", b"steps"), ()]
+    assert len({checksum(*parts) for parts in [parts, *changed]}) == 5
+
+
+@pytest.mark.skipif(not cpu.is_linux_x86_64(), reason="code is linked on x86-64 Linux only")
+def test_memory_for_code_that_the_system_refuses(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ImportError, after which a model takes the NumPy backend."""
+
+    def refuse(code: bytes) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(linking, "load", refuse)
+    with pytest.raises(ImportError, match="Permission denied"):
+        objects._load_or_compile()
 
 
 def test_every_source_of_the_engine_is_in_the_key() -> None:

@@ -1,14 +1,20 @@
-"""Synthetic faces: a template of 68 points, shapes that vary, faces files, small recipes."""
+"""Synthetic faces: a template of 68 points, shapes that vary, files of faces, photos, recipes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from npshapenet.network import Dense, Network
+from npshapenet.shape import ShapeModel
+from npshapenet.weights import Normalisation, Weights
 from reference.data.crop import Geometry
 from reference.data.dataset import Faces, describe
 
@@ -135,3 +141,70 @@ def make_faces(make_shapes: Callable[..., Doubles]) -> Callable[..., Faces]:
 def small_recipe_text() -> str:
     """A recipe in TOML for the crops of ``make_faces``: a network of a few thousand weights."""
     return SMALL_RECIPE
+
+
+@dataclass(frozen=True)
+class LabelledPhotos:
+    """Labels of photos with one face each, and what is true of all of them."""
+
+    labels: Path
+    truth: Doubles
+    box: tuple[float, float, float, float]
+    eye_distance_px: float
+
+
+@pytest.fixture
+def labelled_photos(tmp_path: Path) -> LabelledPhotos:
+    """Twelve photos of 160×160 with the same schematic face in the middle, in a box of 60."""
+    truth = (80 + 26 * template_face()).round(3)
+    parts = "".join(f"<part name='{k:02d}' x='{x}' y='{y}'/>" for k, (x, y) in enumerate(truth))
+    box = f"<box left='50' top='50' width='60' height='60'>{parts}</box>"
+    images = []
+    for k in range(12):
+        pixels = np.random.default_rng(k).integers(0, 256, (160, 160, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{k}.png")
+        images.append(f"<image file='{k}.png'>{box}</image>")
+    labels = tmp_path / "labels.xml"
+    labels.write_text(f"<dataset><images>{''.join(images)}</images></dataset>")
+    distance = float(np.hypot(*(truth[36] - truth[45])))
+    return LabelledPhotos(labels, truth, (50.0, 50.0, 110.0, 110.0), distance)
+
+
+@pytest.fixture(scope="session")
+def constant_weights() -> Callable[..., Weights]:
+    """``constant_weights(outputs, limits=None)`` → weights that give these outputs for any crop.
+
+    One component for 68 points, so five outputs, or six with the logarithm of a quality; 32×32.
+    """
+
+    def make(outputs: Sequence[float], limits: Any = None) -> Weights:
+        network = Network((1, 32, 32), (Dense("dense", "input", len(outputs)),))
+        mean = (0.5 * template_face()).astype(np.float32)
+        component = np.zeros((1, 68, 2), np.float32)
+        component[0, :, 0] = 0.1
+        bounds = None if limits is None else np.array(limits, np.float32)
+        return Weights(
+            network=network,
+            tensors={
+                "dense.weight": np.zeros((len(outputs), 32 * 32), np.float32),
+                "dense.bias": np.array(outputs, np.float32),
+            },
+            shape_model=ShapeModel(mean, component, bounds),
+            normalisation=Normalisation(1.0, 0.0),
+            crop_factor=1.5,
+            markup="ibug68",
+            storage="float32",
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def is_picture() -> Callable[[Path], bool]:
+    """``is_picture(path)``: whether a file is a PNG that isn't all of one gray."""
+
+    def check(path: Path) -> bool:
+        with Image.open(path) as picture:
+            return picture.format == "PNG" and len(set(picture.convert("L").tobytes())) > 2
+
+    return check

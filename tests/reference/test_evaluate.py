@@ -387,6 +387,7 @@ class TestCheckpoints:
             "components": 0.05 * torch.randn(COMPONENTS, 68, 2),
             "parameter_scales": torch.full((COMPONENTS + 4,), 2.0),
             "parameter_offsets": torch.tensor([0.0] * COMPONENTS + [1.0, 0.1, 0.05, -0.05]),
+            "limits": torch.tensor([[-10.0], [10.0]]).repeat(1, COMPONENTS + 4),
         }
         network = checkpoint.build_network(recipe, shape_model)
         for name, tensor in network.named_buffers():
@@ -559,7 +560,7 @@ class TestCommand:
         assert list(of_set["systems"]) == ["small.npz:numpy", "other.npz:numpy"]
         for name, entry in of_set["systems"].items():
             figures = entry["figures"]
-            (line,) = (line for line in printed.splitlines() if line.startswith(name))
+            line = next(line for line in printed.splitlines() if line.startswith(name))
             assert line.split()[1:4] == [
                 "5",
                 f"{figures['nme_interocular_percent_mean']:.2f}",
@@ -615,7 +616,8 @@ class TestCommand:
         options = ("--shift", 0.2, "--scale", 0.15, "--turn", 10, "--out", out)
         assert run(f"{weights_file}:numpy", "--labels", labels, *options) == 0
         printed = capsys.readouterr().out
-        assert printed.count("shift ±0.2, scale ±0.15, turn ±10°") == 2
+        # All faces, those inside, and the openings.
+        assert printed.count("shift ±0.2, scale ±0.15, turn ±10°") == 3
         values = json.loads((out / "metrics.json").read_text())
         assert values["perturbation"] == {"shift": 0.2, "scale": 0.15, "turn_deg": 10, "seed": 0}
         result = values["sets"][0]["systems"]["small.npz:numpy"]

@@ -1,5 +1,6 @@
 """The plots: files that are pictures, curves with the right corners, errors that say why."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,24 @@ def test_a_higher_error_draws_a_lower_curve(tmp_path: Path) -> None:
     plots.draw_cumulative_errors(good, "a set", {"s": [1.0, 1.5]})
     plots.draw_cumulative_errors(bad, "a set", {"s": [7.0, 9.5]})
     assert good.read_bytes() != bad.read_bytes()
+
+
+def test_a_published_point_is_marked(tmp_path: Path) -> None:
+    plain, marked, elsewhere = (tmp_path / f"{name}.png" for name in "abc")
+    curves = {"s": [1.0, 4.0, 9.0]}
+    mark = plots.Mark("a set", "published", 3.67, 0.2)
+    plots.draw_cumulative_errors(plain, "a set", curves)
+    plots.draw_cumulative_errors(marked, "a set", curves, marks=[mark])
+    moved = dataclasses.replace(mark, nme_percent=5.0)
+    plots.draw_cumulative_errors(elsewhere, "a set", curves, marks=[moved])
+    assert len({path.read_bytes() for path in (plain, marked, elsewhere)}) == 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_means_beyond_the_plot_leave_its_layout_alone(tmp_path: Path) -> None:
+    far = plots.Mark("a set", "published", 60.0)
+    plots.draw_cumulative_errors(tmp_path / "c.png", "a set", {"s": [1.0, 90.0]}, marks=[far])
+    assert is_picture(tmp_path / "c.png")
 
 
 @pytest.mark.parametrize(
