@@ -105,7 +105,7 @@ def test_library_that_the_package_carries(
     freeze, run, expected, same, package: Path, libraries: Path
 ) -> None:
     """Compiled, without Numba and without a place to keep anything."""
-    folder = package / "npshapenet" / "jit" / "libraries"
+    folder = package / "npshapenet" / "jit" / "carried_code"
     folder.symlink_to(libraries)
     try:
         program = freeze(*WITHOUT_NUMBA)

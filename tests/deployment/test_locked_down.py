@@ -127,7 +127,7 @@ def test_library_that_the_package_carries(
     run: Run, expected, same, world: Path, libraries: Path
 ) -> None:
     """Nothing is compiled, and nothing need be kept."""
-    folder = world / "own" / "npshapenet" / "jit" / "libraries"
+    folder = world / "own" / "npshapenet" / "jit" / "carried_code"
     folder.mkdir()
     for library in libraries.iterdir():
         shutil.copy(library, folder)

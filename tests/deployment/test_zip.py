@@ -78,4 +78,4 @@ def test_a_name_that_no_bundled_model_has(environment) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", program], env=environment, capture_output=True, text=True
     )
-    assert "no bundled model is named 'slow'; there are: fast" in done.stderr
+    assert "no bundled model is named 'slow'; there are: accurate, fast" in done.stderr
