@@ -25,12 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     try:
         figures = illustrations(options.model)
-        for name in options.only or figures:
+        names = options.only or list(figures)
+        if unknown := set(names) - set(figures):
+            raise ValueError(f"no picture {', '.join(sorted(unknown))}; has {', '.join(figures)}")
+        for name in names:
             write_figure(options.out / f"{name}.png", figures[name]())
             print(options.out / f"{name}.png")
-    except KeyError as error:
-        print(f"reference.illustrate: no picture {error}; there are {', '.join(figures)}")
-        return 1
     except (ValueError, OSError) as error:
         print(f"reference.illustrate: {error}", file=sys.stderr)
         return 1

@@ -129,7 +129,8 @@ def run(block: Block, names: dict[str, Any]) -> None:
     assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
 
 
-def run_page(page: str, blocks: list[Block], folder: Path) -> None:
+def run_all(blocks: list[Block]) -> dict[str, Any]:
+    """Run a page's blocks in turn; returns what its Python has bound."""
     if shutil.which("bash") is None:
         pytest.skip("the pages' commands are for bash")
     for module in sorted({m for b in blocks for word, m in NEEDS.items() if word in b.text}):
@@ -137,20 +138,22 @@ def run_page(page: str, blocks: list[Block], folder: Path) -> None:
     names: dict[str, Any] = {}
     for block in blocks:
         run(block, names)
-    if page in OUTCOMES:
-        OUTCOMES[page](names, folder)
+    return names
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_run(page: str, copy: Path) -> None:
     blocks = [block for block in blocks_of(page) if block.is_run and not block.is_slow]
-    run_page(page, blocks, copy)
+    names = run_all(blocks)
+    if page in OUTCOMES:
+        OUTCOMES[page](names, copy)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if any(b.is_slow for b in blocks_of(p))])
-def test_blocks_run_with_the_slow_ones(page: str, copy: Path) -> None:
-    run_page(page, [block for block in blocks_of(page) if block.is_run], copy)
+@pytest.mark.usefixtures("copy")
+def test_blocks_run_with_the_slow_ones(page: str) -> None:
+    run_all([block for block in blocks_of(page) if block.is_run])
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -261,7 +264,7 @@ def deploy_outcome(names: dict[str, Any], folder: Path) -> None:
     assert kept.suffix in (".o", ".code")
 
 
-#: What a page must have left behind.
+#: What a page's quick blocks must have left behind.
 OUTCOMES: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "README.md": readme_outcome,
     "docs/detectors.md": detectors_outcome,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 import npshapenet
@@ -90,7 +92,7 @@ def draw_transform(face: DemoFace, model: npshapenet.Model) -> Figure:
     turned = scaled @ np.array([[cosine, sine], [-sine, cosine]])
     angle_deg = np.degrees(parameters.angle_rad)
     figure, axes = panels(5, 10.5, 2.6)
-    steps = (
+    steps: tuple[tuple[NDArray[Any], NDArray[Any] | None, str], ...] = (
         (mean, None, "mean face"),
         (shape, mean, "+ scores · components"),
         (scaled, shape, f"× scale {parameters.scale:.2f}"),
