@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -179,12 +179,26 @@ def test_crossing(
 def test_a_model_without_quality_loses_a_face_that_jumps_and_asks_at_once(
     stage: Stage, model: Model, astronaut: Actor
 ) -> None:
-    tracker = Tracker(stage.detector, model, limits=TrackingLimits(move=0.1))
+    limits = TrackingLimits(move=0.1)
+    tracker = Tracker(stage.detector, cast(Model, ModelWithoutQuality(model)), limits=limits)
     tracker.update(stage.frame((astronaut, (100, 50))))
     (face,) = tracker.update(stage.frame((astronaut, (125, 50))))
     assert stage.asked == 2
     assert face.id == 1
     assert is_on(face, astronaut, (125, 50))
+
+
+class ModelWithoutQuality:
+    """A model that doesn't say how sure it is."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def parameters(self, crops: Any) -> Any:
+        return dataclasses.replace(self._model.parameters(crops), quality=None)
 
 
 class ModelWithQuality:
@@ -225,7 +239,7 @@ def test_a_model_without_quality_loses_what_the_detector_finds_no_more(
     stage: Stage, model: Model, astronaut: Actor
 ) -> None:
     limits = TrackingLimits(detect_every_frames=3, unconfirmed_frames=6)
-    tracker = Tracker(stage.detector, model, limits=limits)
+    tracker = Tracker(stage.detector, cast(Model, ModelWithoutQuality(model)), limits=limits)
     tracker.update(stage.frame((astronaut, (100, 50))))
     counts = [
         len(tracker.update(stage.frame((astronaut, (100, 50)), hidden=(astronaut,))))

@@ -103,7 +103,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
         ({"extractor": "original", "side_px": 112}, "side_px = 224"),
         ({"extractor": "original", "side_px": 224, "norm": "layer"}, "not 'layer'"),
         ({"activation": "gelu"}, "not 'gelu'"),
-        ({"blocks": [{"type": "pool", "channels": 16}]}, "separable or inverted, not 'pool'"),
+        ({"blocks": [{"type": "pool", "channels": 16}]}, "linear_separable, inverted, not 'pool'"),
         ({"blocks": [{"type": "convolution"}]}, "type and channels"),
         ({"blocks": [{"type": "convolution", "channels": 16, "size": 3}]}, "not size"),
         ({"blocks": [{"type": "convolution", "channels": "16"}]}, "channels must be a whole"),
