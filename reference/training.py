@@ -336,15 +336,22 @@ def _settle_norms(network: ShapeNet, images: Tensor) -> None:
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """An exponential moving average that doesn't hold on to the first, untrained weights.
 
-    While few steps are averaged, the decay is that of (1 + steps) / (10 + steps).
+    See ``averaging_decay``.
     """
 
     def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        steps = int(count)
-        present_decay = min(decay, (1 + steps) / (10 + steps))
+        present_decay = averaging_decay(decay, int(count))
         return (averaged + (current - averaged) * (1 - present_decay)).to(averaged.dtype)
 
     return average
+
+
+def averaging_decay(decay: float, steps: int) -> float:
+    """How much of the average of so many steps stays at the next: at most ``decay``.
+
+    While few steps are averaged it is (1 + steps) / (10 + steps).
+    """
+    return min(decay, (1 + steps) / (10 + steps))
 
 
 def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,131 @@
+"""What a trained network says: its layers, its numbers, its points, and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import npshapenet
+from npshapenet.network import Convolution
+from reference.illustrations.canvas import (
+    BLUE,
+    GRAY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    draw_face,
+    plain_plot,
+    show,
+)
+from reference.illustrations.demo_face import DemoFace
+from reference.metrics import interocular_nme_percent
+from reference.shape_model import fit_parameters
+
+#: The box is moved to the right so far, in shares of its side.
+SHIFTS = np.linspace(0, 0.8, 17)
+SHOWN_SHIFTS = (0.0, 0.2, 0.4, 0.8)
+
+
+def draw_layers(model: npshapenet.Model) -> Figure:
+    """The side, the channels and the cost of each layer, from the crop to the parameters."""
+    network = model.weights.network
+    layers = [
+        (layer, shapes)
+        for layer, shapes in network.with_input_shapes()
+        if layer.multiply_adds(*shapes) > 0
+    ]
+    names = ["input", *(layer.name for layer, _ in layers)]
+    shapes = [network.input_shape, *(layer.output_shape(*inputs) for layer, inputs in layers)]
+    costs = [0.0, *(layer.multiply_adds(*inputs) / 1e6 for layer, inputs in layers)]
+    is_depthwise = [False] + [
+        isinstance(layer, Convolution) and layer.groups > 1 for layer, _ in layers
+    ]
+    figure = Figure((10.5, 4.2), 110, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    places = np.arange(len(names))
+    upper.plot(places, [shape[1] for shape in shapes], ".-", color=BLUE, label="side, pixels")
+    upper.plot(places, [shape[0] for shape in shapes], ".-", color=ORANGE, label="channels")
+    upper.set_yscale("log", base=2)
+    ticks = [1, 4, 16, 64, 256]
+    upper.set_yticks(ticks, [str(tick) for tick in ticks])
+    upper.legend(frameon=False, fontsize=8)
+    plain_plot(upper, "the picture shrinks, what is known of each place grows", "", "")
+    colours = [PURPLE if flag else BLUE for flag in is_depthwise]
+    lower.bar(places, costs, color=colours)
+    lower.set_xticks(places, names, rotation=60, ha="right")
+    total = network.multiply_adds() / 1e6
+    title = f"{total:.1f} million multiply-adds in all; depthwise layers are the light ones"
+    plain_plot(lower, title, "", "millions")
+    lower.tick_params(axis="x", labelsize=6)
+    return figure
+
+
+def draw_prediction(face: DemoFace, model: npshapenet.Model) -> Figure:
+    """The scores as bars, beside those of the labels, and the points on the face."""
+    crop = face.crop(model)
+    parameters = model.parameters(crop)
+    shape_model = model.weights.shape_model
+    truth = face.in_network(model)
+    fitted = fit_parameters(
+        shape_model.mean.astype(np.float64),
+        shape_model.components.astype(np.float64),
+        truth[None],
+        iterations=100,
+    )[0]
+    figure = Figure((10.5, 3.6), 110, layout="constrained")
+    bars, picture = figure.subplots(1, 2, width_ratios=(1.9, 1))
+    places = np.arange(1, len(parameters.scores) + 1)
+    bars.bar(places, fitted[: len(places)], color="0.82", width=1.0, label="nearest to the labels")
+    bars.bar(places, parameters.scores, color=BLUE, width=0.6, label="said by the network")
+    bars.legend(frameon=False, fontsize=8)
+    plain_plot(bars, "scores of the shape model", "component", "standard deviations")
+    error = interocular_nme_percent(parameters.network_landmarks()[None], truth[None])[0]
+    show(picture, crop.gray, f"said (blue), labelled (orange):\n{error:.2f} % apart")
+    labelled = face.landmarks - [crop.left, crop.top]
+    picture.plot(*labelled.T, ".", color=ORANGE, markersize=4)
+    draw_face(picture, parameters.landmarks(len(crop.gray)), SKY, markersize=4)
+    return figure
+
+
+def draw_quality(faces: Sequence[DemoFace], model: npshapenet.Model) -> Figure:
+    """A box that leaves the face: the error, and the quality where the weights have one."""
+    figure = Figure((10.5, 3.3), 110, layout="constrained")
+    grid = figure.add_gridspec(1, 1 + len(SHOWN_SHIFTS), width_ratios=(2.4, 1, 1, 1, 1))
+    plot = figure.add_subplot(grid[0])
+    for face, colour, name in zip(faces, (BLUE, ORANGE), ("Collins", "Hopper"), strict=True):
+        errors: list[float] = []
+        qualities: list[float] = []
+        for shift in SHIFTS:
+            parameters = model.parameters(_shifted(face, float(shift)).crop(model))
+            found = parameters.network_landmarks()[None]
+            truth = _shifted(face, float(shift)).in_network(model)[None]
+            errors.append(float(interocular_nme_percent(found, truth)[0]))
+            if parameters.quality is not None:
+                qualities.append(float(parameters.quality))
+        plot.plot(100 * SHIFTS, errors, color=colour, label=f"{name}: true error")
+        if qualities:
+            label = f"{name}: error expected"
+            plot.plot(100 * SHIFTS, qualities, "--", color=colour, label=label)
+    plot.set_yscale("log")
+    ticks = [2, 5, 10, 20, 50, 100]
+    plot.set_yticks(ticks, [str(tick) for tick in ticks])
+    plot.minorticks_off()
+    plot.legend(frameon=False, fontsize=8)
+    plain_plot(plot, "a box that leaves the face", "box shifted by, % of its side", "NME, %")
+    for place, shift in enumerate(SHOWN_SHIFTS):
+        axes = figure.add_subplot(grid[place + 1])
+        crop = _shifted(faces[0], shift).crop(model)
+        show(axes, crop.gray, f"{100 * shift:.0f} %")
+        points = model.predict(crop)
+        axes.plot(*points.T, ".", color=SKY if shift < 0.5 else GRAY, markersize=2.5)
+    return figure
+
+
+def _shifted(face: DemoFace, shift: float) -> DemoFace:
+    """The face with its box moved to the right by so many of its sides."""
+    box = face.box
+    step = shift * box.width
+    moved = npshapenet.Box(box.left + step, box.top, box.right + step, box.bottom)
+    return DemoFace(face.photo, moved, face.landmarks)
