@@ -7,8 +7,8 @@ is imported. They lie in the installed package, so they are trusted as its Pytho
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from npshapenet.jit import cpu, machine_code
 from npshapenet.jit.machine_code import MachineCode
@@ -54,24 +54,16 @@ def find_best(sources: str) -> tuple[MachineCode, Level] | None:
     """
     if not cpu.is_linux_x86_64() or cpu.is_other_asked_for():
         return None
-    for level, path in _fitting(sources):
+    loader: Any = __spec__.loader  # which reads files in a zip file, too
+    for level in LEVELS:
         try:
-            with open(path, "rb") as file:
-                code = machine_code.from_file(file.read())
+            content = loader.get_data(os.path.join(FOLDER, file_name(sources, level)))
         except OSError:
             continue
-        if code is not None and code.entry is not None:
+        code = machine_code.from_file(content)
+        if code is not None and code.entry is not None and level.flags <= cpu_flags():
             return code, level
     return None
-
-
-def _fitting(sources: str) -> Iterator[tuple[Level, str]]:
-    """The files that are there for this CPU, the best first."""
-    paths = [(level, os.path.join(FOLDER, file_name(sources, level))) for level in LEVELS]
-    paths = [(level, path) for level, path in paths if os.path.exists(path)]
-    if paths:
-        flags = cpu_flags()
-        yield from ((level, path) for level, path in paths if level.flags <= flags)
 
 
 def cpu_flags() -> frozenset[str]:

@@ -89,26 +89,26 @@ def read_answer() -> Callable[[subprocess.CompletedProcess[str]], Answer]:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a copy of the package lies in, without compiled libraries."""
+    """The folder that a copy of the package lies in, without machine code."""
     folder = tmp_path_factory.mktemp("package")
     copy_package(folder)
     return folder
 
 
 def copy_package(folder: Path) -> None:
-    """npshapenet as it is installed, but without the libraries that it may carry."""
+    """npshapenet as it is installed, but without the machine code that it may carry."""
     source = Path(npshapenet.__file__).parent
-    ignored = shutil.ignore_patterns("*.code", "__pycache__")
+    ignored = shutil.ignore_patterns("carried_code", "__pycache__")
     shutil.copytree(source, folder / "npshapenet", ignore=ignored)
 
 
 @pytest.fixture(scope="session")
-def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def carried_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of what ``python -m npshapenet.jit.build`` writes, for any x86-64."""
     pytest.importorskip("numba")
     if not cpu.is_linux_x86_64():
         pytest.skip("code to carry is made on Linux x86-64")
-    folder = tmp_path_factory.mktemp("libraries")
+    folder = tmp_path_factory.mktemp("carried") / "carried_code"
     build(folder, carried.LEVELS[-1:])
     return folder
 

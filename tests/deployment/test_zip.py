@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,9 +16,16 @@ import pytest
 def wheel(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package in a zip file, with what a wheel has of it."""
     path = tmp_path_factory.mktemp("wheel") / "npshapenet-0.1.0-py3-none-any.whl"
+    return make_zip(path, package)
+
+
+def make_zip(path: Path, *folders: Path) -> Path:
+    """The files of folders in one zip file."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted((package / "npshapenet").rglob("*")):
-            archive.write(file, file.relative_to(package))
+        for folder in folders:
+            # As a wheel has them, without entries for folders.
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                archive.write(file, file.relative_to(folder))
     return path
 
 
@@ -52,6 +60,17 @@ def test_compiled_backend(environment, predict, expected, same, tmp_path: Path) 
         found = predict(environment)
         same(found.landmarks, expected)
         assert (found.backend, found.origin) == ("numba", origin)
+
+
+def test_code_that_the_wheel_carries(
+    environment, predict, expected, same, package: Path, carried_code: Path, tmp_path: Path
+) -> None:
+    """It is read from the zip file as well: nothing is compiled."""
+    shutil.copytree(carried_code, tmp_path / "more" / "npshapenet" / "jit" / "carried_code")
+    wheel = make_zip(tmp_path / "with-code.whl", package, tmp_path / "more")
+    found = predict({**environment, "PYTHONPATH": str(wheel)})
+    same(found.landmarks, expected)
+    assert (found.origin, found.compilers) == ("carried with the package (baseline)", [])
 
 
 @pytest.mark.parametrize("command", ["info", "demo", "predict"])

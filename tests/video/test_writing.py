@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,25 +61,28 @@ def test_no_frame_leaves_what_was_there(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow beyond 8 KB."""
+    """No file may grow beyond 8 KB: no longer than needed, as the tests' own output may be one."""
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize("ending", [".mp4", ".avi", ".webm"])
 def test_a_full_disk_is_noticed(tmp_path: Path, rng: np.random.Generator, ending: str) -> None:
-    file = VideoFile(tmp_path / f"video{ending}", 30)
-    for _ in range(60):
-        file.write(rng.integers(0, 255, (240, 320, 3)).astype(np.uint8))
-    with pytest.raises(VideoError, match="couldn't be written whole"):
-        file.close()
+    with full_disk():
+        file = VideoFile(tmp_path / f"video{ending}", 30)
+        for _ in range(60):
+            file.write(rng.integers(0, 255, (240, 320, 3)).astype(np.uint8))
+        with pytest.raises(VideoError, match="couldn't be written whole"):
+            file.close()
     assert not list(tmp_path.iterdir())
 
 
