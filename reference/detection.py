@@ -12,12 +12,11 @@ from typing import Final
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from npshapenet.detectors import Detector, DetectorName, Framing, detect
 from npshapenet.image import Box
-from reference.data.labels import LabelError, read_labels
-from reference.views import Floats, open_view
+from reference.data.labels import LabelError
+from reference.views import Floats, open_views
 
 #: A box is that of a face if they share this much: intersection over union with the label's box.
 #: Detectors frame faces differently, so that more would leave out faces that are found.
@@ -46,13 +45,10 @@ class DetectedFace:
 def detect_faces(labels: Path, detector: Detector) -> list[DetectedFace]:
     """Show the photo of each label that can be used to a detector; LabelError if none can."""
     faces = []
-    for entry in tqdm(list(read_labels(labels)), str(labels), disable=None, leave=False):
-        if isinstance(entry, LabelError):
+    for opened in open_views(labels, str(labels), progress=True):
+        if isinstance(opened, LabelError):
             continue
-        try:
-            view = open_view(entry)
-        except LabelError:
-            continue
+        entry, view = opened
         found = detect(detector, np.asarray(view.photo.convert("RGB")))
         label_box = Box(*view.box)
         box = max(found, key=lambda each: overlap(each, label_box), default=None)

@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 import npshapenet
 from npshapenet.alignment import TEMPLATE, alignment, five_points
@@ -20,9 +19,9 @@ from npshapenet.faces import Face, faces_in
 from npshapenet.head_pose import head_pose
 from npshapenet.image import Box
 from npshapenet.openings import eye_openings, mouth_opening
-from reference.data.labels import LabelError, read_labels
+from reference.data.labels import LabelError
 from reference.evaluate import set_names
-from reference.views import Floats, open_view
+from reference.views import Floats, usable_views
 
 _DESCRIPTION: Final = """\
 Compare what npshapenet measures on the points that a model finds with the same on the labels'
@@ -77,13 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def look(labels: Path, model: npshapenet.Model) -> list[Seen]:
     """The model's view of each labelled face that can be used; LabelError if none can."""
     seen = []
-    for entry in tqdm(list(read_labels(labels)), str(labels), disable=None, leave=False):
-        if isinstance(entry, LabelError):
-            continue
-        try:
-            view = open_view(entry)
-        except LabelError:
-            continue
+    for view in usable_views(labels, str(labels), progress=True):
         box = Box(*view.box)
         centre = (box.left + box.right) / 2, (box.top + box.bottom) / 2
         # Pillow turns against the clock.

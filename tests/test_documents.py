@@ -45,13 +45,6 @@ NEEDS = {
     '"opencv"': "cv2",
 }
 
-#: Blocks of sh in the README that nobody else can run, by a word of theirs.
-FOR_READING = (
-    "shape_predictor_68_face_landmarks.dat",
-    "my-labels.xml",
-    "300w_train.npz",
-)
-
 #: pip changes the environment that the tests run in, and pytest would run this test: what they
 #: install and test is done by .ci/run.
 SHELL = "pip() { :; }; pytest() { :; }\n"
@@ -68,9 +61,7 @@ class Block:
 
     @property
     def is_run(self) -> bool:
-        return self.language in ("sh", "python") and not any(
-            word in self.text for word in FOR_READING
-        )
+        return self.language in ("sh", "python")
 
     @property
     def is_slow(self) -> bool:
@@ -159,7 +150,6 @@ def test_blocks_run_with_the_slow_ones(page: str) -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_each_block_is_run_or_for_reading(block: Block) -> None:
     assert block.language in ("sh", "python", "console"), f"{block}: what is to be done with it?"
-    assert block.page == "README.md" or block.is_run == (block.language != "console")
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language != "python"], ids=str)
