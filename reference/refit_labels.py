@@ -23,6 +23,7 @@ from reference.checkpoint import CheckpointError
 from reference.data.augment import Augmentation, augment
 from reference.data.dataset import Faces, FacesError, read_faces, write_faces
 from reference.data.steps import gather
+from reference.losses import face_sizes
 from reference.teacher import read_teachers, teach
 
 Floats = NDArray[np.float64]
@@ -93,8 +94,7 @@ def refit(labels: Floats, found: Floats) -> Floats:
 
 
 def _sizes(landmarks: Floats) -> Floats:
-    """The square root of the area (N) of the landmarks' bounds."""
-    sizes: Floats = np.sqrt(np.prod(landmarks.max(axis=1) - landmarks.min(axis=1), axis=1))
+    sizes: Floats = face_sizes(torch.from_numpy(landmarks)).numpy()
     return sizes
 
 

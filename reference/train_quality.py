@@ -159,8 +159,8 @@ def look(
     for images, landmarks in tqdm(
         loader(steps, 0, count, workers=0), "looking at faces", count, disable=None, leave=False
     ):
-        collapsed = _collapsed(network, images)
-        found = network.landmarks(_outputs(network, collapsed))
+        outputs, collapsed = network.outputs_and_collapsed(_in_channels_last(images))
+        found = network.landmarks(outputs)
         errors = interocular_nme_percent(found.numpy(), landmarks.numpy())
         limited = torch.from_numpy(errors).float().clamp_max(ERROR_MAX_PERCENT)
         parts.append(Seen(collapsed.flatten(1), limited))
@@ -171,7 +171,8 @@ def look(
 def look_at_nothing(network: ShapeNet, crops: Tensor) -> Seen:
     """Show a network crops (N, side, side) without a face."""
     images = crops[:, None].float() / 255
-    collapsed = torch.cat([_collapsed(network, part) for part in torch.split(images, BATCH_SIZE)])
+    parts = torch.split(_in_channels_last(images), BATCH_SIZE)
+    collapsed = torch.cat([network.outputs_and_collapsed(part)[1] for part in parts])
     return Seen(collapsed.flatten(1), torch.full((len(crops),), NO_FACE_PERCENT))
 
 
@@ -205,16 +206,8 @@ def calibrate(head: QualityHead, seen: Seen) -> None:
     head.dense.bias.add_(math.log(float(seen.errors.mean() / expected.mean())))
 
 
-def _collapsed(network: ShapeNet, images: Tensor) -> Tensor:
-    extractor = network.extractor
-    assert isinstance(extractor, CompactExtractor)
-    return extractor.collapsed(extractor.blocks(images.to(memory_format=torch.channels_last)))
-
-
-def _outputs(network: ShapeNet, collapsed: Tensor) -> Tensor:
-    assert isinstance(network.extractor, CompactExtractor)
-    raw = network.extractor.from_collapsed(collapsed)
-    return raw * network.parameter_scales + network.parameter_offsets
+def _in_channels_last(images: Tensor) -> Tensor:
+    return images.to(memory_format=torch.channels_last)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,18 @@ class ShapeNet(nn.Module):
         """
         if self.quality is None:
             return self._scaled(self.extractor(images))
-        assert isinstance(self.extractor, CompactExtractor)
-        collapsed = self.extractor.collapsed(self.extractor.blocks(images))
-        parameters = self._scaled(self.extractor.from_collapsed(collapsed))
+        parameters, collapsed = self.outputs_and_collapsed(images)
         return torch.cat([parameters, self.quality(collapsed)[:, None]], dim=1)
+
+    def outputs_and_collapsed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The parameters (N, K + 4), and what a quality head reads (N, C, 1, 1).
+
+        TypeError where the extractor isn't compact, and collapses nothing.
+        """
+        if not isinstance(self.extractor, CompactExtractor):
+            raise TypeError(f"a {type(self.extractor).__name__} has nothing for a quality head")
+        collapsed = self.extractor.collapsed(self.extractor.blocks(images))
+        return self._scaled(self.extractor.from_collapsed(collapsed)), collapsed
 
     def outputs_and_maps(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """The parameters (N, K + 4), and the map head's landmarks (N, L, 2) where there is one."""
