@@ -237,7 +237,128 @@ class Dense:
         return self.out_features * math.prod(shape)
 
 
-Layer = Convolution | InstanceNorm | GroupNorm | Add | GlobalAveragePool | Dense
+@dataclass(frozen=True)
+class Enlarge:
+    """Each value repeated in ``factor`` rows and columns: (C, H, W) → (C, factor·H, factor·W)."""
+
+    name: str
+    input: str
+    factor: int
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        ((channels, height, width),) = input_shapes
+        return channels, self.factor * height, self.factor * width
+
+    def tensor_shapes(self, *input_shapes: Shape) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class MeanPlaces:
+    """Where in each channel the softmax of its values lies in the mean: (C, H, W) → (2·C, 1, 1).
+
+    x before y, channel after channel, in coordinates whose −1 and 1 are the outer edges of the
+    image (Nibali et al., arXiv 1801.07372, section 3).
+    """
+
+    name: str
+    input: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        ((channels, _, _),) = input_shapes
+        return 2 * channels, 1, 1
+
+    def tensor_shapes(self, *input_shapes: Shape) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        (shape,) = input_shapes
+        return math.prod(shape)  # by the place in its row; the rows' sums are few
+
+
+@dataclass(frozen=True)
+class ShapeFit:
+    """Points (2·L, 1, 1), x before y → the parameters (K + 4, 1, 1) of the shape nearest to them.
+
+    Tensors: ``mean`` (L, 2), the mean shape, and ``weight`` (K, 2·L). First the similarity that
+    takes the mean onto the points, by least squares; then the scores, ``weight`` times what the
+    points, taken back, differ from the mean by. The output is K scores, scale, angle in radians,
+    translation x and y.
+    """
+
+    name: str
+    input: str
+    scores: int
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        (shape,) = input_shapes
+        if shape[0] % 2 or shape[0] < 4 or shape[1:] != (1, 1):
+            raise NetworkError(
+                f"layer {self.name!r} fits a shape to points (2·L, 1, 1), two and more, not {shape}"
+            )
+        return self.scores + 4, 1, 1
+
+    def tensor_shapes(self, *input_shapes: Shape) -> dict[str, tuple[int, ...]]:
+        ((coordinates, _, _),) = input_shapes
+        return {"mean": (coordinates // 2, 2), "weight": (self.scores, coordinates)}
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        ((coordinates, _, _),) = input_shapes
+        return (self.scores + 4) * coordinates
+
+
+@dataclass(frozen=True)
+class Join:
+    """The channels of two images of one size, one after the other."""
+
+    name: str
+    input: str
+    other: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input, self.other)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        first, second = input_shapes
+        if first[1:] != second[1:]:
+            raise NetworkError(f"layer {self.name!r} joins {first} and {second}: sizes differ")
+        return first[0] + second[0], *first[1:]
+
+    def tensor_shapes(self, *input_shapes: Shape) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        return 0
+
+
+Layer = (
+    Convolution
+    | InstanceNorm
+    | GroupNorm
+    | Add
+    | GlobalAveragePool
+    | Dense
+    | Enlarge
+    | MeanPlaces
+    | ShapeFit
+    | Join
+)
 LAYER_TYPES: dict[str, type[Layer]] = {layer.__name__: layer for layer in get_args(Layer)}
 
 
@@ -302,7 +423,7 @@ class Network:
         }
 
     def multiply_adds(self) -> int:
-        """Multiply-adds for one image, in convolutions and dense layers."""
+        """Multiply-adds for one image."""
         return sum(layer.multiply_adds(*inputs) for layer, inputs in self.with_input_shapes())
 
 

@@ -18,11 +18,15 @@ from npshapenet.network import (
     Add,
     Convolution,
     Dense,
+    Enlarge,
     GlobalAveragePool,
     GroupNorm,
     InstanceNorm,
+    Join,
     Layer,
+    MeanPlaces,
     Network,
+    ShapeFit,
 )
 from npshapenet.shape import ShapeModel, split_outputs
 
@@ -33,6 +37,11 @@ if TYPE_CHECKING:
     from npshapenet.weights import Normalisation
 
     Floats = NDArray[np.float32]
+
+
+_X_PLUS_IY: Final = np.array([1, 1j], np.complex64)
+#: Points that are all in one place have no size, and nothing is divided by it.
+_SIZE_MIN: Final = np.float32(1e-12)
 
 
 def convolution(
@@ -103,6 +112,45 @@ def dense(images: Floats, weight: Floats, bias: Floats) -> Floats:
     return (flat @ weight.T + bias)[:, :, None, None]
 
 
+def enlarge(images: Floats, factor: int) -> Floats:
+    """(N, C, H, W) → (N, C, factor·H, factor·W), each value repeated."""
+    return images.repeat(factor, axis=2).repeat(factor, axis=3)
+
+
+def mean_places(images: Floats) -> Floats:
+    """(N, C, H, W) → (N, 2·C, 1, 1): the mean x and y of each channel's softmax.
+
+    In coordinates whose −1 and 1 are the outer edges of the image.
+    """
+    count, channels, height, width = images.shape
+    shares = np.exp(images - images.max(axis=(2, 3), keepdims=True))
+    shares /= shares.sum(axis=(2, 3), keepdims=True)
+    x, y = (
+        ((2 * np.arange(extent) + 1) / extent - 1).astype(np.float32) for extent in (width, height)
+    )
+    places = np.stack([shares.sum(axis=2) @ x, shares.sum(axis=3) @ y], axis=-1)
+    return places.reshape(count, 2 * channels, 1, 1)
+
+
+def shape_fit(points: Floats, mean: Floats, weight: Floats) -> Floats:
+    """Points (N, 2·L, 1, 1), mean (L, 2), weight (K, 2·L) → parameters (N, K + 4, 1, 1).
+
+    A point is a complex number here, and a similarity the multiplication by one: its scale and
+    angle are those of the factor.
+    """
+    targets = points.reshape(len(points), *mean.shape) @ _X_PLUS_IY
+    means = mean @ _X_PLUS_IY
+    centred = means - means.mean()
+    factors = targets @ centred.conj() / np.maximum(np.sum(np.abs(centred) ** 2), _SIZE_MIN)
+    translations = targets.mean(axis=1) - factors * means.mean()
+    size = np.maximum(np.abs(factors) ** 2, _SIZE_MIN)
+    taken_back = (targets - translations[:, None]) * (factors.conj() / size)[:, None]
+    differences = np.stack([taken_back.real, taken_back.imag], axis=-1) - mean
+    scores = differences.reshape(len(points), -1) @ weight.T
+    similarities = np.abs(factors), np.angle(factors), translations.real, translations.imag
+    return np.column_stack([scores, *similarities])[:, :, None, None]
+
+
 def activate(images: Floats, activation: Activation) -> Floats:
     """The activation of every number: relu, or hard_swish, x · min(max(x + 3, 0), 6) / 6."""
     if activation == "relu":
@@ -133,6 +181,14 @@ def run_layer(layer: Layer, tensors: Mapping[str, Floats], *inputs: Floats) -> F
         return group_norm(images, weight, bias, layer.groups, layer.epsilon)
     if isinstance(layer, GlobalAveragePool):
         return global_average_pool(images)
+    if isinstance(layer, Enlarge):
+        return enlarge(images, layer.factor)
+    if isinstance(layer, MeanPlaces):
+        return mean_places(images)
+    if isinstance(layer, ShapeFit):
+        return shape_fit(images, tensors[f"{layer.name}.mean"], tensors[f"{layer.name}.weight"])
+    if isinstance(layer, Join):
+        return np.concatenate(inputs, axis=1)
     raise TypeError(f"no arithmetic for {layer}")
 
 

@@ -27,10 +27,11 @@ class ShapeModelSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """``extractor`` is compact or original; the rest but ``norm`` is the compact one's.
+    """``extractor`` is compact, maps or original.
 
-    ``end_activation`` is that after the end channels, where it is another. ``map_channels`` give
-    a network that is trained a map head beside its parameters.
+    ``blocks`` and ``activation`` are the first two's, ``norm`` the last one's. ``end_channels``,
+    ``wide_channels`` and ``end_activation``, that after the end channels where it is another, are
+    the compact one's; ``map_channels`` the maps one's.
     """
 
     extractor: str = "compact"
@@ -46,10 +47,7 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how fast: rates are those of AdamW, decay that of the averaged weights.
-
-    ``map_weight`` is the weight of the map head's loss beside that of the parameters.
-    """
+    """How long and how fast: rates are those of AdamW, decay that of the averaged weights."""
 
     epochs: int = 100
     batch_size: int = 64
@@ -59,7 +57,6 @@ class TrainingSettings:
     average_decay: float = 0.999
     loss_width: float = 0.1
     loss_curvature: float = 0.02
-    map_weight: float = 0.0
     gradient_norm_max: float = 5.0
     held_out: int = 100
     validate_every_epochs: int = 5

@@ -26,20 +26,17 @@ def read_teachers(paths: Sequence[Path], side_px: int) -> list[ShapeNet]:
 
 @torch.inference_mode()
 def teach(networks: Sequence[ShapeNet], images: Tensor) -> Tensor:
-    """The mean landmarks (N, L, 2) over networks, their map heads, and the mirror images.
+    """The mean landmarks (N, L, 2) over networks and the mirror images.
 
     Images are (N, 1, side, side), landmarks in the network's coordinates.
     """
     found: list[Tensor] = []
     for network in networks:
-        for landmarks in _both_heads(network, images):
-            found.append(landmarks)
-        for landmarks in _both_heads(network, images.flip(-1)):
-            found.append(mirrored(landmarks))
+        found.append(network.landmarks_to_train(_in_channels_last(images)))
+        mirror_image = network.landmarks_to_train(_in_channels_last(images.flip(-1)))
+        found.append(mirrored(mirror_image))
     return torch.stack(found).mean(dim=0)
 
 
-def _both_heads(network: ShapeNet, images: Tensor) -> list[Tensor]:
-    outputs, mapped = network.outputs_and_maps(images.to(memory_format=torch.channels_last))
-    regressed = network.landmarks(outputs)
-    return [regressed] if mapped is None else [regressed, mapped]
+def _in_channels_last(images: Tensor) -> Tensor:
+    return images.to(memory_format=torch.channels_last)

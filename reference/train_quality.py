@@ -29,6 +29,7 @@ from reference.data.sources import read_weighted
 from reference.data.steps import Steps, loader
 from reference.metrics import interocular_nme_percent
 from reference.networks.compact import CompactExtractor
+from reference.networks.maps import MapExtractor
 from reference.networks.quality import QualityHead, expected_error_loss
 from reference.networks.shapenet import ShapeNet
 from reference.training import collect
@@ -103,8 +104,8 @@ def train_quality(
 ) -> Checkpoint:
     """The checkpoint with a quality head; ValueError where its network can't have one."""
     network = checkpoint.network()
-    if not isinstance(network.extractor, CompactExtractor):
-        raise ValueError("a quality head needs a compact extractor")
+    if not isinstance(network.extractor, CompactExtractor | MapExtractor):
+        raise ValueError("a quality head needs a compact or a maps extractor")
     recipe = checkpoint.recipe
     files = [read_weighted(entry) for entry in data_entries]
     data = collect(files, recipe.training.held_out)

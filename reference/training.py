@@ -151,7 +151,7 @@ class Trainer:
         if start is not None:
             network.load_state_dict(dict(start.averaged))
         elif resume is None:
-            start_from_imagenet(network.extractor, recipe.network)
+            start_from_imagenet(network.extractor)
         network = network.to(device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.settled_norms = network, settled_norms
@@ -250,11 +250,8 @@ class Trainer:
         landmarks = landmarks.to(self.device, non_blocking=True)
         self.network.train(not self.settled_norms)
         with self._mixed_precision():
-            outputs, mapped = self.network.outputs_and_maps(images)
-        shape = settings.loss_width, settings.loss_curvature
-        loss = wing_loss(self.network.landmarks(outputs.float()), landmarks, *shape)
-        if mapped is not None:
-            loss = loss + settings.map_weight * wing_loss(mapped, landmarks, *shape)
+            found = self.network.landmarks_to_train(images)
+        loss = wing_loss(found, landmarks, settings.loss_width, settings.loss_curvature)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_norm_max)

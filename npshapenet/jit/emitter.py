@@ -11,6 +11,7 @@ that depends on the block jumped from: that is how a loop carries its variables.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,11 @@ INDEX = ir.IntType(64)
 VOID = ir.VoidType()
 
 Value = Any
+
+# ln 2 to so few digits that its products with whole numbers up to 127 are exact, and the rest.
+_LN_2 = 0.693359375
+_LN_2_REST = math.log(2) - _LN_2
+_EXPONENTIAL_TERMS = 7
 
 
 class Walk(NamedTuple):
@@ -107,6 +113,29 @@ class Emitter:
         gate = self.at_least(self.add(x, self.repeat(3.0)), self.repeat(0.0))
         gate = self.at_most(gate, self.repeat(6.0))
         return self.builder.fmul(self.builder.fmul(x, gate), self.repeat(1.0 / 6.0))
+
+    def exponential(self, x: Value) -> Value:
+        """eˣ for x ≤ 0, to float32's last digits; below −87 as for −87, some 10⁻³⁸.
+
+        eˣ = 2ⁿ · eʳ with r = x − n · ln 2 between −½ ln 2 and ½ ln 2, where Taylor's series is
+        short; 2ⁿ is multiplied by adding n to the exponent among the bits of the float.
+        """
+        build, integers = self.builder, ir.VectorType(ir.IntType(32), self.width)
+        x = self.at_least(x, self.repeat(-87.0))
+        # Above 2²³ a float has no digits after the point: adding rounds, and n is in the last bits.
+        rounder = 1.5 * 2.0**23
+        rounded = self.multiply_add(x, self.repeat(1 / math.log(2)), self.repeat(rounder))
+        n = build.fsub(rounded, self.repeat(rounder))
+        # ln 2 in two parts, as n · ln 2 is near x and what is left must keep its digits.
+        r = self.multiply_add(n, self.repeat(-_LN_2), x)
+        r = self.multiply_add(n, self.repeat(-_LN_2_REST), r)
+        series = self.repeat(1 / math.factorial(_EXPONENTIAL_TERMS))
+        for power in reversed(range(_EXPONENTIAL_TERMS)):
+            series = self.multiply_add(series, r, self.repeat(1 / math.factorial(power)))
+        exponent = build.shl(
+            build.bitcast(rounded, integers), ir.Constant(integers, [23] * self.width)
+        )
+        return build.bitcast(build.add(build.bitcast(series, integers), exponent), self.vector)
 
     def fence(self) -> None:
         """An instruction that is none: loads from after it are not moved to before it.

@@ -34,6 +34,7 @@ from npshapenet.jit.intrinsics import (
     clear,
     convolve_panel,
     convolve_panel_depthwise,
+    copy,
     floats_at,
     integers_at,
     larger,
@@ -42,6 +43,7 @@ from npshapenet.jit.intrinsics import (
 )
 from npshapenet.jit.landmarks import clamp, place_landmarks
 from npshapenet.jit.resizing import resize
+from npshapenet.jit.shape_fitting import fit_shape, mean_places
 
 RUN_ARGUMENTS = (INTEGERS,)
 
@@ -87,6 +89,12 @@ def run(call: Any) -> None:
                 place_landmarks(
                     step, arena, crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], image_out
                 )  # fmt: skip
+            elif kind == s.COPY:
+                copy_pixels(step, arena)
+            elif kind == s.MEAN_PLACES:
+                mean_places(step, arena)
+            elif kind == s.FIT_SHAPE:
+                fit_shape(step, weights, arena)
 
 
 @compiled
@@ -309,6 +317,20 @@ def add(step: Any, arena: Any) -> None:
             for place in range(count):
                 value = first[place] + second[place]
                 target[place] = value * smaller(larger(value + _THREE, _ZERO), _SIX) / _SIX
+
+
+@compiled
+def copy_pixels(step: Any, arena: Any) -> None:
+    """output[y · FACTOR + i, x · FACTOR + j] = input[y, x], for all channels and all i, j."""
+    factor, out_pixel, out_row = step[s.FACTOR], step[s.OUTPUT_PIXEL], step[s.OUTPUT_ROW]
+    for y in range(step[s.SOURCE_ROWS]):
+        source_row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
+        for i in range(factor):
+            target = at(arena, step[s.OUTPUT] + (y * factor + i) * out_row)
+            for x in range(step[s.SOURCE_ROW_PIXELS]):
+                source = at(source_row, x * step[s.INPUT_PIXEL])
+                for j in range(factor):
+                    copy(source, at(target, (x * factor + j) * out_pixel), step[s.CHANNELS])
 
 
 @compiled

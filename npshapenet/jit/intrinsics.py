@@ -15,7 +15,14 @@ from numba.extending import intrinsic
 
 from npshapenet.jit import cpu
 from npshapenet.jit.emitter import FLOAT_POINTER, INDEX, Emitter, Value
-from npshapenet.jit.microkernel import declare, emit_blend, emit_clear, tiles_of
+from npshapenet.jit.microkernel import (
+    declare,
+    emit_blend,
+    emit_clear,
+    emit_copy,
+    emit_mean_places,
+    tiles_of,
+)
 
 FLOATS = types.CPointer(types.float32)
 INTEGERS = types.CPointer(types.int64)
@@ -189,6 +196,37 @@ def clear(typing_context: Any, values: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(FLOATS, types.int64), generate
+
+
+@intrinsic
+def copy(typing_context: Any, source: Any, target: Any, count: Any) -> Any:
+    """``count`` floats from one place to another: see emit_copy."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        emit_copy(Emitter(builder, cpu.target().registers.floats), *values)
+        return context.get_dummy_value()
+
+    return types.void(FLOATS, FLOATS, types.int64), generate
+
+
+@intrinsic
+def softmax_places(
+    typing_context: Any,
+    source: Any,
+    rows: Any,
+    row_pixels: Any,
+    pixel_pitch: Any,
+    row_pitch: Any,
+    places: Any,
+) -> Any:
+    """Mean columns and rows of channels: see emit_mean_places."""
+    i = types.int64
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        emit_mean_places(Emitter(builder, cpu.target().registers.floats), *values)
+        return context.get_dummy_value()
+
+    return types.void(FLOATS, i, i, i, i, FLOATS), generate
 
 
 @intrinsic

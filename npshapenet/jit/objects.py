@@ -37,6 +37,7 @@ _SOURCES = (
     "objects.py",
     "resize_memory.py",
     "resizing.py",
+    "shape_fitting.py",
     "steps.py",
 )
 _SECONDS_TO_COMPILE = 4

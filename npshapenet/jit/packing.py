@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from npshapenet.jit import steps as s
+from npshapenet.jit.arena import CHANNEL_MULTIPLE, rounded_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,3 +61,18 @@ def pack_depthwise(weight: Floats, bias: Floats, columns: Mapping[int, int]) -> 
     rows[1:, :channels] = weight.reshape(channels, -1).T
     panels = rows.reshape(rows.shape[0], columns[s.PANELS], columns[s.TILE_CHANNELS])
     return np.ascontiguousarray(panels.transpose(1, 0, 2)).ravel()
+
+
+def pack_shape_fit(mean: Floats, weight: Floats) -> Floats:
+    """mean (L, 2), weight (K, 2·L) → what FIT_SHAPE reads, one after the other.
+
+    The mean's centre (2); the mean about its centre, over the sum of its squares (2·L); the mean
+    (2·L); the weight (2·L, K, filled up by zeros to a multiple of 16).
+    """
+    centre = mean.mean(axis=0)
+    centred = mean - centre
+    scores, coordinates = weight.shape
+    columns = np.zeros((coordinates, rounded_up(scores, CHANNEL_MULTIPLE)), np.float32)
+    columns[:, :scores] = weight.T
+    factors = centred / np.maximum(np.sum(centred**2), np.float32(1e-12))
+    return np.concatenate([centre, factors.ravel(), mean.ravel(), columns.ravel()])

@@ -23,6 +23,7 @@ KIND = 0
 
 # Kinds of steps.
 LOAD, RESIZE, CLEAR_BORDER, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE, CLAMP, PLACE = range(10)
+COPY, MEAN_PLACES, FIT_SHAPE = range(10, 13)
 
 # Activations, in the columns named ACTIVATION.
 NONE, RELU, HARD_SWISH = range(3)
@@ -87,6 +88,16 @@ LAST_GAP = 16
 # none. WEIGHTS: epsilon, a factor for each channel, an addend for each; SUMS: 3 · CHANNELS floats.
 GROUPS = 14
 GROUP_CHANNELS = 15
+
+# COPY: CHANNELS floats of each pixel at INPUT, to FACTOR × FACTOR pixels of the output.
+# MEAN_PLACES: of CHANNELS channels; SUMS: two floats for each, those that fill up included.
+SOURCE_ROWS = 14  # of the image at INPUT
+SOURCE_ROW_PIXELS = 15
+FACTOR = 16
+
+# FIT_SHAPE: of POINTS points at INPUT, x before y; CHANNELS scores and a transform at OUTPUT.
+# WEIGHTS: see packing.pack_shape_fit.
+POINTS = 14
 
 # CLAMP: CHANNELS numbers at OUTPUT. WEIGHTS: the least that each may be, then the largest.
 

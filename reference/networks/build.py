@@ -6,8 +6,11 @@ import typing
 
 from torch import nn
 
+from reference.networks.backbone import Backbone, block_settings
 from reference.networks.blocks import Activation
-from reference.networks.compact import CompactExtractor, block_settings
+from reference.networks.compact import CompactExtractor
+from reference.networks.imagenet import load_lite0, read_lite0
+from reference.networks.maps import MapExtractor
 from reference.networks.original import SIDE_PX, Norm, OriginalExtractor
 from reference.recipe import NetworkSettings, RecipeError
 
@@ -29,36 +32,42 @@ def _extractor(settings: NetworkSettings, output_count: int, landmark_count: int
         if settings.norm not in typing.get_args(Norm):
             raise ValueError(f"norm must be one of {typing.get_args(Norm)}, not {settings.norm!r}")
         return OriginalExtractor(output_count, typing.cast(Norm, settings.norm))
-    if settings.extractor == "compact":
-        if settings.activation not in typing.get_args(Activation):
-            raise ValueError(
-                f"activation must be one of {typing.get_args(Activation)}, "
-                f"not {settings.activation!r}"
-            )
-        end_activation = settings.end_activation or settings.activation
-        if end_activation not in typing.get_args(Activation):
-            raise ValueError(
-                f"end_activation must be one of {typing.get_args(Activation)}, "
-                f"not {settings.end_activation!r}"
-            )
-        return CompactExtractor(
-            settings.side_px,
-            output_count,
-            [block_settings(dict(entry)) for entry in settings.blocks],
-            typing.cast(Activation, settings.activation),
-            settings.end_channels,
-            wide_channels=settings.wide_channels,
-            end_activation=typing.cast(Activation, end_activation),
-            map_channels=settings.map_channels,
-            landmark_count=landmark_count,
-        )
-    raise ValueError(f"extractor must be compact or original, not {settings.extractor!r}")
+    if settings.extractor not in ("compact", "maps"):
+        raise ValueError(f"extractor must be compact, maps or original, not {settings.extractor!r}")
+    activation = _activation("activation", settings.activation)
+    blocks = [block_settings(dict(entry)) for entry in settings.blocks]
+    backbone = Backbone(settings.side_px, blocks, activation)
+    if settings.extractor == "maps":
+        if not settings.map_channels:
+            raise ValueError("the maps extractor needs map_channels")
+        return MapExtractor(backbone, settings.map_channels, landmark_count)
+    return CompactExtractor(
+        backbone,
+        output_count,
+        activation,
+        settings.end_channels,
+        wide_channels=settings.wide_channels,
+        end_activation=_activation("end_activation", settings.end_activation or activation),
+    )
 
 
-def start_from_imagenet(extractor: nn.Module, settings: NetworkSettings) -> None:
+def _activation(key: str, name: str) -> Activation:
+    if name not in typing.get_args(Activation):
+        raise ValueError(f"{key} must be one of {typing.get_args(Activation)}, not {name!r}")
+    return typing.cast(Activation, name)
+
+
+def start_from_imagenet(extractor: nn.Module) -> None:
     """Give the blocks of which the recipe says so ImageNet's weights; RecipeError if that fails."""
-    if isinstance(extractor, CompactExtractor):
+    if not isinstance(extractor, CompactExtractor | MapExtractor):
+        return
+    started = {
+        settings.lite0: block
+        for settings, block in zip(extractor.blocks.settings, extractor.blocks, strict=True)
+        if settings.lite0
+    }
+    if started:
         try:
-            extractor.start_from_imagenet([block_settings(dict(each)) for each in settings.blocks])
+            load_lite0(started, read_lite0())
         except ValueError as error:
             raise RecipeError(f"[network] {error}") from None

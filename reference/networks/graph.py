@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from reference.networks.blocks import ConvolutionBlock, InvertedResidual, SeparableBlock
 from reference.networks.compact import CompactExtractor
+from reference.networks.maps import MAP_SIZES, MapExtractor
 from reference.networks.original import OriginalExtractor
 from reference.networks.quality import QualityHead
 from reference.networks.shapenet import ShapeNet
@@ -70,8 +71,10 @@ class Graph:
 def describe(network: ShapeNet, side_px: int) -> tuple[dict[str, Any], dict[str, Doubles]]:
     """The graph as JSON and its tensors (float64) that give ``network.outputs``."""
     graph = Graph()
-    emit(network.extractor, graph, "", INPUT)
-    last = graph.layers[-1]["name"]
+    last = emit(network.extractor, graph, "", INPUT)
+    if isinstance(network.extractor, MapExtractor):
+        _add_shape_fit(graph, network, last)
+        return {"input_shape": [1, side_px, side_px], "layers": graph.layers}, graph.tensors
     scales, offsets = _doubles(network.parameter_scales), _doubles(network.parameter_offsets)
     weight, bias = graph.tensors[f"{last}.weight"], graph.tensors[f"{last}.bias"]
     graph.tensors[f"{last}.weight"] = weight * scales.reshape(-1, *[1] * (weight.ndim - 1))
@@ -123,6 +126,31 @@ def _(module: CompactExtractor, graph: Graph, name: str, source: str) -> str:
 
 
 @emit.register
+def _(module: MapExtractor, graph: Graph, name: str, source: str) -> str:
+    stages = []
+    for index, block in enumerate(module.blocks):
+        source = emit(block, graph, f"block_{index + 1}", source)
+        if index in module.blocks.stages:
+            stages.append(source)
+    head = module.maps
+    parts = list(zip(stages[-MAP_SIZES:], head.lateral, head.mixing, strict=True))
+    above = ""
+    for level, (stage, lateral, mixing) in reversed(list(enumerate(parts, start=1))):
+        if above:
+            # Before the convolution that it is added to, so that the two can be computed as one.
+            above = graph.add("Enlarge", f"map_{level}_above", above, factor=2)
+            beside = emit(lateral, graph, f"map_{level}_beside", stage)
+            joined = graph.add("Add", f"map_{level}_sum", beside, other=above, activation="relu")
+        else:
+            joined = emit(lateral, graph, f"map_{level}_beside", stage)
+            graph.layers[-1]["activation"] = "relu"
+        above = emit(mixing, graph, f"map_{level}", joined)
+    weight, bias = _doubles(head.maps.weight), _doubles(head.maps.bias)
+    maps = graph.add_convolution("maps", above, head.maps, "none", weight, bias)
+    return graph.add("MeanPlaces", "places", maps)
+
+
+@emit.register
 def _(module: nn.Linear, graph: Graph, name: str, source: str) -> str:
     graph.tensors[f"{name}.weight"] = _doubles(module.weight)
     graph.tensors[f"{name}.bias"] = _doubles(module.bias)
@@ -156,6 +184,25 @@ def _(module: OriginalExtractor, graph: Graph, name: str, source: str) -> str:
         elif not isinstance(child, nn.ReLU):
             raise GraphError(f"{type(child).__name__} has no layer in the weights file")
     return source
+
+
+def _add_shape_fit(graph: Graph, network: ShapeNet, points: str) -> None:
+    """From points to parameters, and beside them the quality, if there is one."""
+    fit = network.shape_fit
+    graph.tensors["fit.mean"], graph.tensors["fit.weight"] = (
+        _doubles(fit.mean),
+        _doubles(fit.weight),
+    )
+    features = next(
+        layer["input"] for layer in graph.layers if layer["name"] == f"map_{MAP_SIZES}_beside"
+    )
+    graph.add("ShapeFit", "fit", points, scores=len(fit.weight))
+    if network.quality is not None:
+        pooled = graph.add("GlobalAveragePool", "pool", features)
+        hidden = emit(network.quality.hidden, graph, "quality_hidden", pooled)
+        graph.layers[-1]["activation"] = "hard_swish"
+        quality = emit(network.quality.dense, graph, "quality", hidden)
+        graph.add("Join", "parameters", "fit", other=quality)
 
 
 def _join_quality(graph: Graph, head: QualityHead) -> None:

@@ -1,7 +1,7 @@
-"""Maps of where each landmark lies: learnt beside the parameters, and left out at export.
+"""The map extractor: a map of where each landmark lies, and the mean place in it.
 
-A map has to say for every place whether the landmark is there, so that each face teaches the
-blocks before it far more than one row of parameters does.
+A map has to say for every place whether the landmark is there: each face teaches the blocks before
+it far more than one row of parameters does, and what is found moves with the face.
 """
 
 from __future__ import annotations
@@ -12,7 +12,29 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from reference.networks.backbone import Backbone
 from reference.networks.blocks import ConvolutionBlock, SeparableBlock
+
+#: The map head reads the last features of so many sizes.
+MAP_SIZES = 3
+
+
+class MapExtractor(nn.Module):
+    """Images (N, 1, side, side) → landmarks (N, L, 2) in the network's coordinates."""
+
+    def __init__(self, backbone: Backbone, map_channels: int, landmark_count: int) -> None:
+        super().__init__()
+        self.blocks = backbone
+        channels = [backbone.settings[place].channels for place in backbone.stages[-MAP_SIZES:]]
+        self.maps = MapHead(channels, map_channels, landmark_count)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.landmarks_and_collapsed(images)[0]
+
+    def landmarks_and_collapsed(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The landmarks, and the mean of each channel of the last features (N, C, 1, 1)."""
+        features = self.blocks.of_each_stage(images)[-MAP_SIZES:]
+        return self.maps(features), features[-1].mean(dim=(2, 3), keepdim=True)
 
 
 class MapHead(nn.Module):
@@ -47,12 +69,13 @@ class MapHead(nn.Module):
             if above is not None:
                 mixed = mixed + functional.interpolate(above, size=mixed.shape[-2:])
             above = mixing(functional.relu(mixed))
-        # In bfloat16, as under mixed precision, places would be rounded to a pixel.
-        return mean_places(self.maps(above).float())
+        return mean_places(self.maps(above))
 
 
 def mean_places(maps: Tensor) -> Tensor:
     """The mean place (N, L, 2) of each map (N, L, H, W) after a softmax over its cells."""
+    # In bfloat16, as under mixed precision, places would be rounded to a pixel.
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     *_, height, width = maps.shape
     shares = maps.flatten(2).softmax(dim=-1).reshape(maps.shape)
     x, y = (

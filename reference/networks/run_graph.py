@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from reference.networks.layers import fit_shape
+from reference.networks.maps import mean_places
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda values: values,
     "relu": functional.relu,
@@ -65,6 +68,16 @@ def run_layer(
         return normalised * weight[:, None, None] + bias[:, None, None]
     if layer["type"] == "GlobalAveragePool":
         return source.mean(dim=(2, 3), keepdim=True)
+    if layer["type"] == "Enlarge":
+        return functional.interpolate(source, scale_factor=layer["factor"])
+    if layer["type"] == "MeanPlaces":
+        return mean_places(source).flatten(1)[:, :, None, None]
+    if layer["type"] == "ShapeFit":
+        mean, weight = tensors[f"{name}.mean"], tensors[f"{name}.weight"]
+        points = source.reshape(len(source), *mean.shape)
+        return fit_shape(points, mean, weight)[:, :, None, None]
+    if layer["type"] == "Join":
+        return torch.cat([source, outputs[layer["other"]]], dim=1)
     raise ValueError(f"layer {name}: unknown type {layer['type']}")
 
 

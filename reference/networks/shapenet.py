@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from reference.networks.compact import CompactExtractor
-from reference.networks.layers import ShapeLayer, SimilarityLayer
+from reference.networks.layers import ShapeFitLayer, ShapeLayer, SimilarityLayer
+from reference.networks.maps import MapExtractor
 from reference.networks.quality import QualityHead
 from reference.shape_model import FittedShapeModel
 
@@ -18,9 +19,10 @@ class ShapeNet(nn.Module):
 
     ``extractor`` maps images (N, 1, H, W) to (N, K + 4) numbers; they are scaled and shifted to
     the spread that the parameters have in the training set, so that all of them are learnt
-    at one pace. Export folds that into the last layer. ``limits`` (2, K + 4), the least and the
-    largest of each parameter, bind what is predicted, not what is trained on. A ``quality`` head
-    may be added to a trained network: see ``reference.train_quality``.
+    at one pace. Export folds that into the last layer. Or it is a map extractor, to whose
+    landmarks the shape model is fitted. ``limits`` (2, K + 4), the least and the largest of each
+    parameter, bind what is predicted, not what is trained on. A ``quality`` head may be added to a
+    trained network: see ``reference.train_quality``.
     """
 
     parameter_scales: Tensor
@@ -39,6 +41,7 @@ class ShapeNet(nn.Module):
         super().__init__()
         self.extractor = extractor
         self.shape_layer = ShapeLayer(mean, components)
+        self.shape_fit = ShapeFitLayer(mean, components)
         self.similarity_layer = SimilarityLayer()
         self.register_buffer("parameter_scales", parameter_scales.float())
         self.register_buffer("parameter_offsets", parameter_offsets.float())
@@ -51,26 +54,30 @@ class ShapeNet(nn.Module):
         With a quality head, also the logarithm of the expected NME in percent (N, K + 5).
         """
         if self.quality is None:
-            return self._scaled(self.extractor(images))
+            return self._to_parameters(self.extractor(images))
         parameters, collapsed = self.outputs_and_collapsed(images)
         return torch.cat([parameters, self.quality(collapsed)[:, None]], dim=1)
 
     def outputs_and_collapsed(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The parameters (N, K + 4), and what a quality head reads (N, C, 1, 1).
 
-        TypeError where the extractor isn't compact, and collapses nothing.
+        TypeError where the extractor is the original one, which has nothing for it.
         """
+        if isinstance(self.extractor, MapExtractor):
+            landmarks, collapsed = self.extractor.landmarks_and_collapsed(images)
+            return self._to_parameters(landmarks), collapsed
         if not isinstance(self.extractor, CompactExtractor):
             raise TypeError(f"a {type(self.extractor).__name__} has nothing for a quality head")
         collapsed = self.extractor.collapsed(self.extractor.blocks(images))
-        return self._scaled(self.extractor.from_collapsed(collapsed)), collapsed
+        return self._to_parameters(self.extractor.from_collapsed(collapsed)), collapsed
 
-    def outputs_and_maps(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The parameters (N, K + 4), and the map head's landmarks (N, L, 2) where there is one."""
-        if not isinstance(self.extractor, CompactExtractor):
-            return self._scaled(self.extractor(images)), None
-        raw, landmarks = self.extractor.with_maps(images)
-        return self._scaled(raw), landmarks
+    def landmarks_to_train(self, images: Tensor) -> Tensor:
+        """The landmarks (N, L, 2) that a loss is of: of maps before the shape model is fitted."""
+        found: Tensor = self.extractor(images)
+        if isinstance(self.extractor, MapExtractor):
+            return found
+        # Not in bfloat16, as they come under mixed precision: half a pixel would be lost.
+        return self.landmarks(self._to_parameters(found.float()))
 
     def landmarks(self, outputs: Tensor) -> Tensor:
         """Outputs (N, K + 4), or more → landmarks (N, L, 2) in the network's coordinates."""
@@ -88,8 +95,10 @@ class ShapeNet(nn.Module):
             parameters = parameters.clamp(*self.limits)
         return self.landmarks(parameters)
 
-    def _scaled(self, raw: Tensor) -> Tensor:
-        return raw * self.parameter_scales + self.parameter_offsets
+    def _to_parameters(self, found: Tensor) -> Tensor:
+        if isinstance(self.extractor, MapExtractor):
+            return self.shape_fit(found)
+        return found * self.parameter_scales + self.parameter_offsets
 
 
 def with_shape_model(extractor: nn.Module, model: FittedShapeModel) -> ShapeNet:

@@ -13,10 +13,14 @@ from npshapenet.network import (
     Add,
     Convolution,
     Dense,
+    Enlarge,
     GlobalAveragePool,
     GroupNorm,
     InstanceNorm,
+    Join,
+    MeanPlaces,
     Network,
+    ShapeFit,
 )
 from reference.parity import ParityError, check, layer_differences, torch_layers
 
@@ -89,6 +93,14 @@ def group_norms(draw):
     return Network((groups * each, height, width), (GroupNorm("norm", "input", groups),))
 
 
+@st.composite
+def joins(draw):
+    """Of the input and a convolution of it, in either order."""
+    other = Convolution("other", "input", draw(st.integers(1, 40)), (1, 1))
+    names = draw(st.permutations(["input", "other"]))
+    return Network(draw(shapes()), (other, Join("join", *names)))
+
+
 LAYERS = {
     "convolution": convolutions("dense"),
     "grouped convolution": convolutions("grouped"),
@@ -100,6 +112,20 @@ LAYERS = {
         lambda shape: Network(shape, (InstanceNorm("norm", "input"),)), shapes()
     ),
     "group norm": group_norms(),
+    "enlarge": st.builds(
+        lambda shape, factor: Network(shape, (Enlarge("enlarge", "input", factor),)),
+        shapes(),
+        st.integers(1, 4),
+    ),
+    "mean places": st.builds(
+        lambda shape: Network(shape, (MeanPlaces("places", "input"),)), shapes()
+    ),
+    "shape fit": st.builds(
+        lambda points, scores: Network((2 * points, 1, 1), (ShapeFit("fit", "input", scores),)),
+        st.integers(3, 80),
+        st.integers(1, 110),
+    ),
+    "join": joins(),
     "average pool": st.builds(
         lambda shape: Network(shape, (GlobalAveragePool("pool", "input"),)), shapes()
     ),
@@ -123,7 +149,18 @@ def random_numbers(network, seed):
         channels, height, width = network.input_shape
         spread = np.tile(np.linspace(-1, 1, height * width), (channels, 1))
         image = rng.permuted(spread, axis=1).reshape(network.input_shape)
+    if isinstance(network.layers[0], ShapeFit):
+        return tensors, points_like(tensors["fit.mean"], rng)
     return tensors, (image + levels).astype(np.float32)
+
+
+def points_like(mean, rng):
+    """A shape (L, 2), turned, scaled, moved and shaken, as (2·L, 1, 1)."""
+    factor = rng.uniform(0.3, 3) * np.exp(1j * rng.uniform(-3, 3))
+    points = factor * (mean @ [1, 1j]) + complex(*rng.normal(size=2))
+    shaken = np.stack([points.real, points.imag], axis=-1)
+    shaken += rng.normal(scale=0.1 * abs(factor) * mean.std(), size=mean.shape)
+    return shaken.reshape(-1, 1, 1).astype(np.float32)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -205,7 +242,11 @@ def test_norms_of_constant_images(norm, level, make_backend):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
 
 
-WITH_WEIGHTS = [kind for kind in LAYERS if kind not in ("instance norm", "average pool")]
+WITH_WEIGHTS = [
+    kind
+    for kind in LAYERS
+    if kind not in ("instance norm", "average pool", "enlarge", "mean places")
+]
 
 
 @pytest.mark.parametrize("kind", WITH_WEIGHTS)
