@@ -2,7 +2,8 @@
 
 A *convolution tile* of MR pixels × NR channels lives in vector registers while it is computed:
 MR · NR/V accumulators (V floats a register), NR/V registers of weights and one of a pixel,
-never more than the CPU has. A *depthwise tile* needs its accumulators and NR/V weights.
+never more than the CPU has. A *depthwise tile* needs its accumulators and NR/V weights, or, if it
+is for kernels of so many columns, those of a row and one of an input.
 This module imports neither numba nor llvmlite until it is asked about the CPU.
 """
 
@@ -12,8 +13,24 @@ import functools
 import os
 import sys
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Tile = tuple[int, int]  # pixels (MR), vector registers of channels (NR / V)
+
+
+class DepthwiseTile(NamedTuple):
+    """A tile of a depthwise convolution, for any kernel and stride or for one of them.
+
+    With ``tap_columns``, the columns of the kernel, and ``stride``, each input is loaded once for
+    all the taps of a row that need it. ``is_spread``: the image has a single channel, each
+    number of which is spread over the vector: the network's first convolution.
+    """
+
+    pixels: int
+    vectors: int
+    tap_columns: int = 0
+    stride: int = 0
+    is_spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -23,7 +40,23 @@ class Registers:
     name: str
     floats: int  # V: how many float32 a vector register holds
     tiles: tuple[Tile, ...]  # of convolutions and dense layers
-    depthwise_tiles: tuple[Tile, ...]
+    depthwise_tiles: tuple[DepthwiseTile, ...]
+
+
+def _depthwise_tiles(
+    general: tuple[Tile, ...], sliding: tuple[Tile, ...], spread: tuple[Tile, ...]
+) -> tuple[DepthwiseTile, ...]:
+    """Those for kernels of 3 and 5 columns and strides of 1 and 2; then those for all others."""
+    return (
+        *(
+            DepthwiseTile(*tile, columns, stride)
+            for columns in (3, 5)
+            for stride in (1, 2)
+            for tile in sliding
+        ),
+        *(DepthwiseTile(*tile, 3, 2, True) for tile in spread),
+        *(DepthwiseTile(*tile) for tile in general),
+    )
 
 
 # At least 8 accumulators hide the latency of a multiply-add (4 cycles, two a cycle); more
@@ -37,25 +70,27 @@ AVX512 = Registers(  # 32 registers of 16; (28, 1) is no faster than (14, 1)
         *((14, 1), (14, 2), (12, 2), (10, 2), (8, 3), (7, 1), (7, 2), (7, 3)),
         *((6, 2), (4, 3), (1, 4), (1, 1)),
     ),
-    ((14, 1), (7, 2), (4, 2), (1, 2), (1, 1)),
+    _depthwise_tiles(
+        ((14, 1), (7, 2), (4, 2), (1, 2), (1, 1)), ((14, 1), (7, 1), (7, 2)), ((14, 1), (7, 2))
+    ),
 )
 AVX = Registers(  # 16 registers of 8
     "AVX",
     8,
     ((12, 1), (6, 2), (5, 2), (4, 3), (7, 1), (1, 4), (1, 1)),
-    ((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)),
+    _depthwise_tiles(((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)), ((7, 1), (4, 2)), ((7, 1), (4, 2))),
 )
 SSE2 = Registers(  # 16 registers of 4
     "SSE2",
     4,
     ((12, 1), (6, 2), (5, 2), (7, 1), (1, 4), (1, 1)),
-    ((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)),
+    _depthwise_tiles(((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)), ((7, 1), (4, 2)), ((7, 1), (4, 2))),
 )
 NEON = Registers(  # 32 registers of 4
     "NEON",
     4,
     ((14, 1), (8, 2), (7, 2), (5, 4), (1, 4), (1, 1)),
-    ((14, 1), (7, 2), (4, 4), (1, 4), (1, 1)),
+    _depthwise_tiles(((14, 1), (7, 2), (4, 4), (1, 4), (1, 1)), ((7, 1), (7, 2)), ((7, 1), (7, 2))),
 )
 
 

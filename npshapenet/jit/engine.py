@@ -263,7 +263,7 @@ def panel_strip(
 
 @compiled
 def depthwise(step: Any, weights: Any, arena: Any) -> None:
-    """A convolution of each channel by itself: panel by panel, so that the part of the image
+    """A convolution of each channel by itself, or of a single one: panel by panel, so that the part of the image
     that a panel reads stays in the nearest cache from one row to the next.
 
     packed [panel, 1 + taps, NR]: the biases, then the weights of each tap.
@@ -287,7 +287,7 @@ def depthwise(step: Any, weights: Any, arena: Any) -> None:
             at(weights, step[s.WEIGHTS] + panel * panel_size),
             step[s.WEIGHT_PITCH],
             step[s.ACTIVATION],
-            at(arena, step[s.INPUT] + channel),
+            at(arena, step[s.INPUT] + channel * step[s.INPUT_CHANNEL]),
             step[s.INPUT_PIXEL],
             step[s.INPUT_ROW],
             last_pixel * step[s.INPUT_PIXEL],

@@ -8,6 +8,7 @@ import numpy as np
 
 from npshapenet.jit import steps as s
 from npshapenet.jit.arena import Image
+from npshapenet.jit.cpu import Registers
 from npshapenet.jit.operations import Operation, is_depthwise
 from npshapenet.jit.packing import pack_convolution, pack_depthwise, pack_shape_fit
 from npshapenet.jit.step_writer import (
@@ -16,7 +17,12 @@ from npshapenet.jit.step_writer import (
     output_columns,
     write_clear,
 )
-from npshapenet.jit.tiles import choose_depthwise_tile, choose_tiles, sums_size
+from npshapenet.jit.tiles import (
+    choose_depthwise_tile,
+    choose_tiles,
+    has_spread_tile,
+    sums_size,
+)
 from npshapenet.network import (
     Add,
     Convolution,
@@ -57,6 +63,8 @@ def write_operation(writer: StepWriter, operation: Operation) -> None:
         weight, bias = writer.tensors[f"{layer.name}.weight"], writer.tensors[f"{layer.name}.bias"]
         if is_depthwise(layer, source.shape):
             _write_depthwise(writer, layer, source, target, columns, weight, bias)
+        elif addend is None and _is_spread(writer.registers, layer, source, target):
+            _write_depthwise(writer, layer, source, target, columns, weight, bias, is_spread=True)
         else:
             weight = _without_groups(weight, layer.groups)
             write_convolution(writer, layer, source, target, columns, weight, bias, addend)
@@ -222,6 +230,13 @@ def write_convolution(
     writer.step(s.CONVOLUTION, columns)
 
 
+def _is_spread(registers: Registers, layer: Convolution, source: Image, target: Image) -> bool:
+    """Whether a convolution of a gray image is computed like a depthwise one, all of whose
+    channels read the same: its depth is too short for the other tiles."""
+    is_gray = source.shape[0] == source.pixel_pitch == 1
+    return is_gray and has_spread_tile(registers, layer.kernel[1], layer.stride[1], target.shape[2])
+
+
 def _write_depthwise(
     writer: StepWriter,
     layer: Convolution,
@@ -230,8 +245,13 @@ def _write_depthwise(
     columns: dict[int, int],
     weight: Floats,
     bias: Floats,
+    *,
+    is_spread: bool = False,
 ) -> None:
-    """weight (C, 1, kh, kw) or, the same for all taps, (C, 1, 1, 1); bias (C)."""
+    """weight (C, 1, kh, kw) or, the same for all taps, (C, 1, 1, 1); bias (C).
+
+    ``is_spread``: the image has one channel, and the output's C channels all read it.
+    """
     columns |= _window_columns(layer, source)
     columns |= {
         s.TAP_ROWS: layer.kernel[0],
@@ -239,7 +259,8 @@ def _write_depthwise(
         s.TAP_COLUMNS: layer.kernel[1],
         s.TAP_COLUMN_PITCH: source.pixel_pitch,
     }
-    columns |= choose_depthwise_tile(writer.registers, columns)
+    columns[s.INPUT_CHANNEL] = 0 if is_spread else 1
+    columns |= choose_depthwise_tile(writer.registers, columns, is_spread=is_spread)
     is_constant = weight.shape[2:] == (1, 1)
     columns[s.WEIGHT_PITCH] = 0 if is_constant else columns[s.TILE_CHANNELS]
     columns[s.WEIGHTS] = writer.add_weights(pack_depthwise(weight, bias, columns))

@@ -12,6 +12,7 @@ that the CPU runs are those of ``Emitter.loop``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from llvmlite import ir
 
@@ -140,7 +141,7 @@ def _emit_convolution(
 
 def _emit_depthwise(
     emit: Emitter,
-    tile: cpu.Tile,
+    tile: cpu.DepthwiseTile,
     rows: Value,  # of the output
     row_pixels: Value,  # at least MR
     tap_rows: Value,
@@ -154,21 +155,52 @@ def _emit_depthwise(
 ) -> None:
     """``out[p, n] = activation(bias[n] + Σ_tap source[p, tap, n] · panel[tap, n])``
 
-    for all pixels p, tile by tile, and NR channels n. Loading each input once for all taps that
-    use it would save loads, which a CPU does as fast as multiply-adds; but it would need a
-    kernel for every size and stride. This one serves all.
+    for all pixels p, tile by tile, and NR channels n.
     """
-    pixels, vectors = tile
-    build = emit.builder
+    vectors = tile.vectors
     source, out = Walk(*images[:4]), Walk(*images[4:])
-    inputs = _PixelRow(emit, source.pixel_pitch, pixels)
-    outputs = _PixelRow(emit, out.pixel_pitch, pixels)
+    outputs = _PixelRow(emit, out.pixel_pitch, tile.pixels)
     biases = [emit.load_aligned(panel, vector) for vector in range(vectors)]
-    taps = build.mul(tap_rows, tap_columns)
+    taps = _Taps(tap_rows, tap_row_pitch, tap_columns, tap_column_pitch, weight_pitch)
+    sum_taps = _sum_of_any_taps if tile.tap_columns == 0 else _sum_of_sliding_taps
+    sums_from = sum_taps(emit, tile, source.pixel_pitch, taps)
+
+    def one_tile(firsts: list[Value]) -> None:
+        source_first, out_first = firsts
+        weights = emit.at(panel, vectors * emit.width)
+        sums = [bias for _ in range(tile.pixels) for bias in biases]
+        sums = sums_from(source_first, weights, sums)
+        _store_activated(emit, sums, activation, outputs.from_first(out_first))
+
+    emit.for_each_tile(tile.pixels, rows, row_pixels, [source, out], one_tile)
+
+
+class _Taps(NamedTuple):
+    """The kernel of a depthwise convolution, as the arguments of _emit_depthwise say it."""
+
+    rows: Value
+    row_pitch: Value
+    columns: Value
+    column_pitch: Value
+    weight_pitch: Value
+
+
+# From the pointers to a tile's first input and to the first weight, and the sums so far, which
+# stand pixel by pixel, to the whole sums.
+_TapSum = Callable[[Value, Value, list[Value]], list[Value]]
+
+
+def _sum_of_any_taps(
+    emit: Emitter, tile: cpu.DepthwiseTile, pixel_pitch: Value, taps: _Taps
+) -> _TapSum:
+    """Tap by tap, for kernels and strides of all sizes."""
+    build, vectors = emit.builder, tile.vectors
+    inputs = _PixelRow(emit, pixel_pitch, tile.pixels)
+    count = build.mul(taps.rows, taps.columns)
     # One loop over all taps: a loop over the columns inside one over the rows spends more
     # time in between than in its few rounds.
-    before_last = build.sub(tap_columns, emit.index(1))
-    row_step = build.sub(tap_row_pitch, build.mul(tap_column_pitch, before_last))
+    before_last = build.sub(taps.columns, emit.index(1))
+    row_step = build.sub(taps.row_pitch, build.mul(taps.column_pitch, before_last))
 
     def one_tap(carried: list[Value]) -> list[Value]:
         tap, columns_remaining, weights_at, *sums = carried
@@ -180,18 +212,56 @@ def _emit_depthwise(
                 sums[place] = emit.multiply_add(value, factors[vector], sums[place])
         columns_remaining = build.sub(columns_remaining, emit.index(1))
         is_row_done = build.icmp_signed("==", columns_remaining, emit.index(0))
-        tap = emit.at(tap, build.select(is_row_done, row_step, tap_column_pitch))
-        columns_remaining = build.select(is_row_done, tap_columns, columns_remaining)
-        return [tap, columns_remaining, emit.at(weights_at, weight_pitch), *sums]
+        tap = emit.at(tap, build.select(is_row_done, row_step, taps.column_pitch))
+        columns_remaining = build.select(is_row_done, taps.columns, columns_remaining)
+        return [tap, columns_remaining, emit.at(weights_at, taps.weight_pitch), *sums]
 
-    def one_tile(firsts: list[Value]) -> None:
-        source_first, out_first = firsts
-        sums = [bias for _ in range(pixels) for bias in biases]
-        weights = emit.at(panel, vectors * emit.width)
-        sums = emit.loop(taps, [source_first, tap_columns, weights, *sums], one_tap)[3:]
-        _store_activated(emit, sums, activation, outputs.from_first(out_first))
+    def sums_from(first: Value, weights: Value, sums: list[Value]) -> list[Value]:
+        return emit.loop(count, [first, taps.columns, weights, *sums], one_tap)[3:]
 
-    emit.for_each_tile(pixels, rows, row_pixels, [source, out], one_tile)
+    return sums_from
+
+
+def _sum_of_sliding_taps(
+    emit: Emitter, tile: cpu.DepthwiseTile, pixel_pitch: Value, taps: _Taps
+) -> _TapSum:
+    """Row of taps by row of taps: each input is loaded once, for all the pixels that it is a tap of.
+
+    For one number of columns and one stride, which decide which pixels these are.
+    """
+    pixels, vectors, columns, stride, is_spread = tile
+    input_count = stride * (pixels - 1) + columns
+    inputs = _PixelRow(emit, taps.column_pitch, input_count)
+
+    def one_row(carried: list[Value]) -> list[Value]:
+        row, weights_at, *sums = carried
+        factors = [
+            [emit.load_aligned(weights_at, column * vectors + vector) for vector in range(vectors)]
+            for column in range(columns)
+        ]
+        for place, pointer in enumerate(inputs.from_first(row)):
+            # This input is tap ``column`` of that pixel for which stride · pixel + column is place.
+            meets = [
+                (column, (place - column) // stride)
+                for column in range(columns)
+                if (place - column) % stride == 0 and 0 <= (place - column) // stride < pixels
+            ]
+            for vector in range(vectors):
+                if is_spread and vector == 0:
+                    value = emit.broadcast(pointer)
+                elif not is_spread:
+                    value = emit.load_aligned(pointer, vector)
+                for column, pixel in meets:
+                    total = pixel * vectors + vector
+                    sums[total] = emit.multiply_add(value, factors[column][vector], sums[total])
+            emit.fence()
+        weights_at = emit.at(weights_at, columns * vectors * emit.width)
+        return [emit.at(row, taps.row_pitch), weights_at, *sums]
+
+    def sums_from(first: Value, weights: Value, sums: list[Value]) -> list[Value]:
+        return emit.loop(taps.rows, [first, weights, *sums], one_row)[2:]
+
+    return sums_from
 
 
 def emit_blend(
@@ -355,7 +425,7 @@ def declare(module: ir.Module, kind: str, tile: cpu.Tile) -> ir.Function:
 
 def symbol(kind: str, tile: cpu.Tile) -> str:
     """The name of a tile's function in the object file."""
-    return f"npshapenet_{kind}_{tile[0]}x{tile[1]}"
+    return "_".join(["npshapenet", kind, *(str(int(number)) for number in tile)])
 
 
 def symbols() -> list[str]:

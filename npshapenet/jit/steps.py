@@ -68,12 +68,14 @@ LAST_TILE_CHANNELS = 28
 LAST_PANELS = 29
 
 # DEPTHWISE: TAP_ROWS × TAP_COLUMNS taps; TILE… as above. WEIGHT_PITCH floats from one tap's
-# weights to the next (0: the same weights for all, which makes a mean).
+# weights to the next (0: the same weights for all, which makes a mean). INPUT_CHANNEL floats from
+# one channel's inputs to the next one's (0: there is only one, and all the output's read it).
 TAP_ROWS = 30
 TAP_ROW_PITCH = 31
 TAP_COLUMNS = 32
 TAP_COLUMN_PITCH = 33
 WEIGHT_PITCH = 34
+INPUT_CHANNEL = 35
 
 # RESIZE: the gray crop, widened to a square first if WIDEN is 1; WEIGHTS: scale and offset.
 WIDEN = 14

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 from npshapenet.jit import steps as s
-from npshapenet.jit.cpu import Registers, Tile
+from npshapenet.jit.cpu import DepthwiseTile, Registers, Tile
 
 # The model, of a CPU of today, not of one in particular: each cycle it starts two multiply-adds
 # and two loads; an accumulator can be added to every fourth cycle. Beginning and storing a tile
@@ -121,31 +121,53 @@ def sums_size(columns: Mapping[int, int]) -> int:
     return widest * rows * (row_pixels + tile_pixels)
 
 
-def choose_depthwise_tile(registers: Registers, columns: Mapping[int, int]) -> dict[int, int]:
-    """The columns of a DEPTHWISE step that name its tile."""
+def choose_depthwise_tile(
+    registers: Registers, columns: Mapping[int, int], *, is_spread: bool = False
+) -> dict[int, int]:
+    """The columns of a DEPTHWISE step that name its tile.
+
+    ``is_spread``: the image has one channel, which all the output's channels read; to be asked
+    for where ``has_spread_tile`` says so.
+    """
     vectors = columns[s.CHANNELS] // registers.floats
     row_pixels = columns[s.ROW_PIXELS]
-    taps = columns[s.TAP_ROWS] * columns[s.TAP_COLUMNS]
+    tap_rows, tap_columns = columns[s.TAP_ROWS], columns[s.TAP_COLUMNS]
+    stride = columns[s.INPUT_PIXEL] // columns[s.TAP_COLUMN_PITCH]
 
-    def cycles(place: int) -> float:
-        pixels, width = registers.depthwise_tiles[place]
-        sums = pixels * width
-        # Loads, more than multiply-adds: an input for each of them, and the weights.
-        each = taps * max((sums + width) / 2, _LATENCY) + _TILE_START + _STORE * sums
-        return math.ceil(row_pixels / pixels) * (vectors // width) * each
+    def fits(tile: DepthwiseTile) -> bool:
+        return (
+            tile.pixels <= row_pixels
+            and vectors % tile.vectors == 0
+            and tile.is_spread == is_spread
+            and (tile.tap_columns == 0 or tile[2:4] == (tap_columns, stride))
+        )
 
-    place = min(
-        (
-            place
-            for place, (pixels, width) in enumerate(registers.depthwise_tiles)
-            if pixels <= row_pixels and vectors % width == 0
-        ),
-        key=cycles,
-    )
-    pixels, width = registers.depthwise_tiles[place]
+    def cycles(tile: DepthwiseTile) -> float:
+        sums = tile.pixels * tile.vectors
+        row_sums = sums * tap_columns
+        # Loads, more than multiply-adds: an input for each of them, and the weights…
+        row_loads = row_sums + tile.vectors * tap_columns
+        if tile.tap_columns:
+            # …or each input once.
+            inputs = tile.stride * (tile.pixels - 1) + tap_columns
+            row_loads = (inputs + tap_columns) * tile.vectors
+        each = max(row_sums / 2, row_loads / 2, _LATENCY * tap_columns)
+        all_rows = tap_rows * each + _TILE_START + _STORE * sums
+        return math.ceil(row_pixels / tile.pixels) * (vectors // tile.vectors) * all_rows
+
+    tile = min(filter(fits, registers.depthwise_tiles), key=cycles)
     return {
-        s.TILE: place,
-        s.TILE_PIXELS: pixels,
-        s.TILE_CHANNELS: width * registers.floats,
-        s.PANELS: vectors // width,
+        s.TILE: registers.depthwise_tiles.index(tile),
+        s.TILE_PIXELS: tile.pixels,
+        s.TILE_CHANNELS: tile.vectors * registers.floats,
+        s.PANELS: vectors // tile.vectors,
     }
+
+
+def has_spread_tile(registers: Registers, kernel_columns: int, stride: int, width: int) -> bool:
+    """Whether a tile is for images of one channel, such a kernel and rows of ``width`` outputs."""
+    return any(
+        tile.is_spread and tile.vectors == 1 and tile.pixels <= width
+        for tile in registers.depthwise_tiles
+        if (tile.tap_columns, tile.stride) == (kernel_columns, stride)
+    )
