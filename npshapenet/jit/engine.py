@@ -263,8 +263,8 @@ def panel_strip(
 
 @compiled
 def depthwise(step: Any, weights: Any, arena: Any) -> None:
-    """A convolution of each channel by itself, or of a single one: panel by panel, so that the part of the image
-    that a panel reads stays in the nearest cache from one row to the next.
+    """A convolution of each channel by itself, or of a single one: panel by panel, so that the
+    part of the image that a panel reads stays in the nearest cache from one row to the next.
 
     packed [panel, 1 + taps, NR]: the biases, then the weights of each tap.
     """

@@ -225,7 +225,7 @@ def _sum_of_any_taps(
 def _sum_of_sliding_taps(
     emit: Emitter, tile: cpu.DepthwiseTile, pixel_pitch: Value, taps: _Taps
 ) -> _TapSum:
-    """Row of taps by row of taps: each input is loaded once, for all the pixels that it is a tap of.
+    """Row of taps by row of taps, where each input is loaded once for all pixels that need it.
 
     For one number of columns and one stride, which decide which pixels these are.
     """
