@@ -35,7 +35,11 @@ from reference.recipe import to_values
 
 CHECKED_IMAGES = {"compact": 8, "maps": 8, "original": 1}
 #: The original's instance norm amplifies rounding: float16 moved random weights' points by 1.8 px.
-DEFAULT_STORAGE: dict[str, Storage] = {"compact": "float16", "maps": "float16", "original": "float32"}
+DEFAULT_STORAGE: dict[str, Storage] = {
+    "compact": "float16",
+    "maps": "float16",
+    "original": "float32",
+}
 #: Folding is exact but for float64's rounding.
 FOLDING_TOLERANCE = 1e-9
 

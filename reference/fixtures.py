@@ -29,10 +29,14 @@ from npshapenet.network import (
     Add,
     Convolution,
     Dense,
+    Enlarge,
     GlobalAveragePool,
     GroupNorm,
     InstanceNorm,
+    Join,
+    MeanPlaces,
     Network,
+    ShapeFit,
     to_json,
 )
 from npshapenet.shape import ShapeModel
@@ -73,7 +77,11 @@ NETWORK: Final = Network(
         Add("both", "collapse", "pool"),
         Dense("hidden", "both", 18, activation="hard_swish"),
         Dense("flat", "doubled", 18, activation="relu"),
-        Add("joined", "hidden", "flat"),
+        Add("added", "hidden", "flat"),
+        Enlarge("enlarged", "strided", factor=2),
+        MeanPlaces("places", "enlarged"),
+        ShapeFit("fit", "places", scores=3),
+        Join("joined", "added", "fit"),
         Dense("head", "joined", 8),
     ),
 )

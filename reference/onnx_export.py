@@ -30,7 +30,8 @@ from npshapenet.model import Model
 from npshapenet.shape import QUALITY_LIMITS_PERCENT, ShapeModel
 from npshapenet.weights import SIDE_MAX_PX, Weights
 from reference.atomic import write_atomically
-from reference.onnx_graph import Floats, Graph
+from reference.onnx_graph import Floats, add_network
+from reference.onnx_nodes import Graph
 from reference.parity import LANDMARK_TOLERANCE_PX
 
 CropType = Literal["uint8", "float32"]
@@ -92,7 +93,7 @@ def make_landmark_model(weights: Weights, form: CropForm) -> onnx.ModelProto:
     """The model that this module's first lines describe, checked by onnx.checker."""
     graph = Graph()
     _add_network_input(graph, weights, form)
-    graph.add_network(weights.network, weights.tensors, "input/image", "parameters/all")
+    add_network(graph, weights.network, weights.tensors, "input/image", "parameters/all")
     _add_landmarks(graph, weights, form)
     crop_type = TensorProto.UINT8 if form.dtype == "uint8" else TensorProto.FLOAT
     shape = (_BATCH, form.side_px, form.side_px)

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from npshapenet.network import (
     INPUT,
     Add,
     Convolution,
     Dense,
+    Enlarge,
     GlobalAveragePool,
     GroupNorm,
     InstanceNorm,
+    Join,
     Layer,
+    MeanPlaces,
     Network,
     Shape,
+    ShapeFit,
 )
+from reference import onnx_places
+from reference.onnx_nodes import Graph
 
 IMAGE: Final = "image"
 PARAMETERS: Final = "parameters"
-
-#: The first operator set with HardSwish, and the file version of its time: every runtime has them.
-OPSET: Final = 14
-IR_VERSION: Final = 7
 
 _ACTIVATIONS: Final = {"relu": "Relu", "hard_swish": "HardSwish"}
 
@@ -41,7 +43,7 @@ def make_network_model(network: Network, tensors: Mapping[str, Floats]) -> onnx.
     Input ``image`` (1, C, H, W) float32 as the network reads it, output ``parameters`` (1, P).
     """
     graph = Graph()
-    graph.add_network(network, tensors, IMAGE, PARAMETERS)
+    add_network(graph, network, tensors, IMAGE, PARAMETERS)
     image = helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, [1, *network.input_shape])
     parameters = helper.make_tensor_value_info(
         PARAMETERS, TensorProto.FLOAT, [1, network.output_count]
@@ -49,58 +51,14 @@ def make_network_model(network: Network, tensors: Mapping[str, Floats]) -> onnx.
     return graph.model([image], [parameters])
 
 
-class Graph:
-    """Nodes and constants in the making.
-
-    What is named with a slash belongs to a layer of the network or to a step of its own; layers'
-    names have none, so that no two can be the same.
-    """
-
-    def __init__(self) -> None:
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-
-    def node(self, operator: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
-        """Append a node, named as its first output, which is returned."""
-        self._nodes.append(
-            helper.make_node(operator, list(inputs), list(outputs), outputs[0], **attributes)
-        )
-        return outputs[0]
-
-    def constant(self, name: str, values: Any, dtype: Any = np.float32) -> str:
-        """Append a constant and return its name."""
-        array = np.ascontiguousarray(values, dtype).reshape(np.shape(values))
-        self._constants.append(numpy_helper.from_array(array, name))
-        return name
-
-    def model(
-        self,
-        inputs: Sequence[onnx.ValueInfoProto],
-        outputs: Sequence[onnx.ValueInfoProto],
-        metadata: Mapping[str, str] | None = None,
-    ) -> onnx.ModelProto:
-        """The nodes as a whole model, checked by onnx.checker."""
-        graph = helper.make_graph(
-            self._nodes, "npshapenet", list(inputs), list(outputs), self._constants
-        )
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="npshapenet",
-        )
-        helper.set_model_props(model, dict(metadata or {}))
-        onnx.checker.check_model(model, full_check=True)
-        return model
-
-    def add_network(
-        self, network: Network, tensors: Mapping[str, Floats], image: str, parameters: str
-    ) -> None:
-        """Nodes from the value ``image`` (N, C, H, W) to the value ``parameters`` (N, P)."""
-        layers = _Layers(self, tensors, image)
-        for layer, shapes in network.with_input_shapes():
-            layers.add(layer, shapes)
-        self.node("Flatten", [layers.value(network.layers[-1].name)], parameters, axis=1)
+def add_network(
+    graph: Graph, network: Network, tensors: Mapping[str, Floats], image: str, parameters: str
+) -> None:
+    """Nodes from the value ``image`` (N, C, H, W) to the value ``parameters`` (N, P)."""
+    layers = _Layers(graph, tensors, image)
+    for layer, shapes in network.with_input_shapes():
+        layers.add(layer, shapes)
+    graph.node("Flatten", [layers.value(network.layers[-1].name)], parameters, axis=1)
 
 
 class _Layers:
@@ -141,6 +99,16 @@ class _Layers:
             self._add_norm(value, inputs[0], output, shapes[0][0], layer.epsilon)
         elif isinstance(layer, GroupNorm):
             self._add_group_norm(layer, inputs[0], shapes[0])
+        elif isinstance(layer, Enlarge):
+            self._add_enlarge(layer, inputs[0], output)
+        elif isinstance(layer, MeanPlaces):
+            _, height, width = shapes[0]
+            onnx_places.add_mean_places(self.graph, inputs[0], output, height, width)
+        elif isinstance(layer, ShapeFit):
+            mean, weight = (self.tensors[f"{layer.name}.{name}"] for name in ("mean", "weight"))
+            onnx_places.add_shape_fit(self.graph, inputs[0], output, mean, weight)
+        elif isinstance(layer, Join):
+            self.graph.node("Concat", inputs, output, axis=1)
         else:
             raise TypeError(f"no ONNX operator for {layer}")
         if activation:
@@ -179,6 +147,18 @@ class _Layers:
         whole = graph.node("Reshape", [normal, image], f"{value}/whole")
         scaled = graph.node("Mul", [whole, weight], f"{value}/scaled")
         graph.node("Add", [scaled, bias], value)
+
+    def _add_enlarge(self, layer: Enlarge, source: str, output: str) -> None:
+        value = self.value(layer.name)
+        scales = self.graph.constant(f"{value}/scales", [1, 1, layer.factor, layer.factor])
+        self.graph.node(
+            "Resize",
+            [source, "", scales],
+            output,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
 
     def _weight_and_bias(self, layer: Layer) -> tuple[str, str]:
         value = self.value(layer.name)

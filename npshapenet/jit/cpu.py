@@ -44,20 +44,22 @@ class Registers:
 
 
 def _depthwise_tiles(
-    general: tuple[Tile, ...], sliding: tuple[Tile, ...], spread: tuple[Tile, ...]
+    registers: int, general: tuple[Tile, ...], sliding: tuple[Tile, ...]
 ) -> tuple[DepthwiseTile, ...]:
-    """Those for kernels of 3 and 5 columns and strides of 1 and 2; then those for all others."""
+    """For kernels of 3 and 5 columns, as far as there are registers; then those for all others."""
     return (
         *(
-            DepthwiseTile(*tile, columns, stride)
-            for columns in (3, 5)
-            for stride in (1, 2)
-            for tile in sliding
+            DepthwiseTile(pixels, vectors, columns, stride, is_spread)
+            for columns, stride, is_spread in _SLIDING
+            for pixels, vectors in sliding
+            if pixels * vectors + columns * vectors + 1 <= registers
         ),
-        *(DepthwiseTile(*tile, 3, 2, True) for tile in spread),
         *(DepthwiseTile(*tile) for tile in general),
     )
 
+
+# Columns of the kernel, stride, and whether the image has a single channel.
+_SLIDING = ((3, 1, False), (3, 2, False), (5, 1, False), (5, 2, False), (3, 2, True))
 
 # At least 8 accumulators hide the latency of a multiply-add (4 cycles, two a cycle); more
 # accumulators mean fewer loads for each. The plan takes, layer by layer, the tiles that waste
@@ -70,27 +72,25 @@ AVX512 = Registers(  # 32 registers of 16; (28, 1) is no faster than (14, 1)
         *((14, 1), (14, 2), (12, 2), (10, 2), (8, 3), (7, 1), (7, 2), (7, 3)),
         *((6, 2), (4, 3), (1, 4), (1, 1)),
     ),
-    _depthwise_tiles(
-        ((14, 1), (7, 2), (4, 2), (1, 2), (1, 1)), ((14, 1), (7, 1), (7, 2)), ((14, 1), (7, 2))
-    ),
+    _depthwise_tiles(32, ((14, 1), (7, 2), (4, 2), (1, 2), (1, 1)), ((14, 1), (7, 1), (7, 2))),
 )
 AVX = Registers(  # 16 registers of 8
     "AVX",
     8,
     ((12, 1), (6, 2), (5, 2), (4, 3), (7, 1), (1, 4), (1, 1)),
-    _depthwise_tiles(((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)), ((7, 1), (4, 2)), ((7, 1), (4, 2))),
+    _depthwise_tiles(16, ((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)), ((7, 1), (4, 2))),
 )
 SSE2 = Registers(  # 16 registers of 4
     "SSE2",
     4,
     ((12, 1), (6, 2), (5, 2), (7, 1), (1, 4), (1, 1)),
-    _depthwise_tiles(((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)), ((7, 1), (4, 2)), ((7, 1), (4, 2))),
+    _depthwise_tiles(16, ((14, 1), (7, 1), (4, 2), (1, 4), (1, 1)), ((7, 1), (4, 2))),
 )
 NEON = Registers(  # 32 registers of 4
     "NEON",
     4,
     ((14, 1), (8, 2), (7, 2), (5, 4), (1, 4), (1, 1)),
-    _depthwise_tiles(((14, 1), (7, 2), (4, 4), (1, 4), (1, 1)), ((7, 1), (7, 2)), ((7, 1), (7, 2))),
+    _depthwise_tiles(32, ((14, 1), (7, 2), (4, 4), (1, 4), (1, 1)), ((7, 1), (7, 2))),
 )
 
 

@@ -409,13 +409,13 @@ _KINDS: dict[str, tuple[Callable[..., None], list[ir.Type]]] = {
 }
 
 
-def tiles_of(kind: str) -> Sequence[cpu.Tile]:
+def tiles_of(kind: str) -> Sequence[cpu.Tile | cpu.DepthwiseTile]:
     """The table of this CPU's tiles of one kind."""
     registers = cpu.target().registers
     return registers.tiles if kind == "convolution" else registers.depthwise_tiles
 
 
-def declare(module: ir.Module, kind: str, tile: cpu.Tile) -> ir.Function:
+def declare(module: ir.Module, kind: str, tile: cpu.Tile | cpu.DepthwiseTile) -> ir.Function:
     """The function of one tile, in a module that may only know its name."""
     name = symbol(kind, tile)
     function_type = ir.FunctionType(VOID, _KINDS[kind][1])
@@ -423,7 +423,7 @@ def declare(module: ir.Module, kind: str, tile: cpu.Tile) -> ir.Function:
     return known if known is not None else ir.Function(module, function_type, name)
 
 
-def symbol(kind: str, tile: cpu.Tile) -> str:
+def symbol(kind: str, tile: cpu.Tile | cpu.DepthwiseTile) -> str:
     """The name of a tile's function in the object file."""
     return "_".join(["npshapenet", kind, *(str(int(number)) for number in tile)])
 

@@ -145,6 +145,7 @@ def _(module: MapExtractor, graph: Graph, name: str, source: str) -> str:
             joined = emit(lateral, graph, f"map_{level}_beside", stage)
             graph.layers[-1]["activation"] = "relu"
         above = emit(mixing, graph, f"map_{level}", joined)
+    assert head.maps.bias is not None
     weight, bias = _doubles(head.maps.weight), _doubles(head.maps.bias)
     maps = graph.add_convolution("maps", above, head.maps, "none", weight, bias)
     return graph.add("MeanPlaces", "places", maps)

@@ -97,7 +97,8 @@ class ShapeNet(nn.Module):
 
     def _to_parameters(self, found: Tensor) -> Tensor:
         if isinstance(self.extractor, MapExtractor):
-            return self.shape_fit(found)
+            parameters: Tensor = self.shape_fit(found)
+            return parameters
         return found * self.parameter_scales + self.parameter_offsets
 
 

@@ -12,7 +12,7 @@ from npshapenet.jit import cpu
 from npshapenet.jit import steps as s
 from npshapenet.jit.arena import Image, Lifetime, place
 from npshapenet.jit.plan import make_plan
-from npshapenet.network import Network
+from npshapenet.network import Convolution, Network
 
 Floats = NDArray[np.float32]
 ALL_REGISTERS = {
@@ -63,10 +63,44 @@ def test_tiles_fit_into_the_registers(name: str) -> None:
     table, registers = ALL_REGISTERS[name]
     for pixels, vectors in table.tiles:
         assert pixels * vectors + vectors + 1 <= registers
-    for pixels, vectors in table.depthwise_tiles:
-        assert pixels * vectors + vectors <= registers
+    for tile in table.depthwise_tiles:
+        inputs = 1 if tile.tap_columns else 0  # else an operand of the multiply-add, in memory
+        weights = max(tile.tap_columns, 1) * tile.vectors
+        assert tile.pixels * tile.vectors + weights + inputs <= registers
     assert table.tiles[0][1] == table.tiles[-1][1] == 1
-    assert table.tiles[-1] == table.depthwise_tiles[-1] == (1, 1)
+    assert table.tiles[-1] == table.depthwise_tiles[-1][:2] == (1, 1)
+
+
+@pytest.mark.parametrize("name", ALL_REGISTERS)
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_kernels_of_common_sizes_load_each_input_once(
+    name: str, kernel: int, stride: int
+) -> None:
+    table, _ = ALL_REGISTERS[name]
+    layer = Convolution("d", "input", 32, (kernel,) * 2, (stride,) * 2, (kernel // 2,) * 2, 32)
+    plan = make_plan(Network((32, 28, 28), (layer,)), random_tensors(layer), table)
+    (step,) = plan.steps[plan.steps[:, s.KIND] == s.DEPTHWISE]
+    tile = table.depthwise_tiles[step[s.TILE]]
+    assert (tile.tap_columns, tile.stride, tile.is_spread) == (kernel, stride, False)
+
+
+@pytest.mark.parametrize("name", ALL_REGISTERS)
+def test_a_first_convolution_of_a_gray_image_is_spread(name: str) -> None:
+    table, _ = ALL_REGISTERS[name]
+    layer = Convolution("stem", "input", 16, (3, 3), (2, 2), (1, 1))
+    plan = make_plan(Network((1, 28, 28), (layer,)), random_tensors(layer), table)
+    (step,) = plan.steps[plan.steps[:, s.KIND] == s.DEPTHWISE]
+    assert table.depthwise_tiles[step[s.TILE]].is_spread
+
+
+def random_tensors(layer: Convolution) -> dict[str, Floats]:
+    rng = np.random.default_rng(0)
+    shape = layer.out_channels, 1, *layer.kernel
+    return {
+        f"{layer.name}.weight": rng.normal(size=shape).astype(np.float32),
+        f"{layer.name}.bias": rng.normal(size=shape[0]).astype(np.float32),
+    }
 
 
 @pytest.mark.parametrize("name", ALL_REGISTERS)
