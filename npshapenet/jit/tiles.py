@@ -145,7 +145,7 @@ def choose_depthwise_tile(
     def cycles(tile: DepthwiseTile) -> float:
         sums = tile.pixels * tile.vectors
         # Loads, more than multiply-adds: an input for each of them, and the weights.
-        loads = sums + tile.vectors
+        loads = float(sums + tile.vectors)
         if tile.tap_columns:
             # Of a row of taps each input once, shared among its taps.
             inputs = tile.stride * (tile.pixels - 1) + tap_columns

@@ -209,7 +209,7 @@ def test_missing_files_and_folders_are_refused(tmp_path):
         (lambda v: v.update(more=1), "not a whole checkpoint"),
         (lambda v: v.update(recipe=5), "not a whole checkpoint"),
         (lambda v: v["recipe"]["training"].update(epochs=0), "epochs must be"),
-        (lambda v: v["recipe"]["network"].update(extractor="resnet"), "compact or original"),
+        (lambda v: v["recipe"]["network"].update(extractor="resnet"), "compact, maps or original"),
         (lambda v: v.update(averaged=3), "not a whole checkpoint"),
         (lambda v: v["averaged"].popitem(), "averaged: tensors that are not"),
         (lambda v: v["model"].popitem(), "model: tensors that are not"),

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="networks are PyTorch's")
 import torch
 from torch.nn import functional
 
-from reference.networks.compact import BlockSettings, CompactExtractor
+from reference.networks.backbone import Backbone, BlockSettings
 from reference.networks.imagenet import load_lite0
 
 BLOCKS = (
@@ -72,23 +72,23 @@ def as_lite0(weights, images):
 
 
 def test_gives_that_networks_features_of_a_gray_picture(weights):
-    extractor = CompactExtractor(16, 5, BLOCKS, "relu").eval()
-    load_lite0({b.lite0: m for b, m in zip(BLOCKS, extractor.blocks, strict=True)}, weights)
+    backbone = Backbone(16, BLOCKS, "relu").eval()
+    load_lite0({b.lite0: m for b, m in zip(BLOCKS, backbone, strict=True)}, weights)
     gray = torch.rand(2, 1, 16, 16)
     with torch.inference_mode():
-        found = extractor.blocks(gray)
+        found = backbone(gray)
         expected = as_lite0(weights, gray.expand(2, 3, 16, 16) * (255 / 128))
     # Sums of 24 and fewer products in float32.
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
 def test_blocks_of_other_sizes_are_refused(weights):
-    extractor = CompactExtractor(16, 5, BLOCKS, "relu")
+    backbone = Backbone(16, BLOCKS, "relu")
     with pytest.raises(ValueError, match="block 4 of EfficientNet-Lite0 has other layers or sizes"):
-        load_lite0({4: extractor.blocks[1]}, weights)
+        load_lite0({4: backbone[1]}, weights)
     del weights["_bn0.bias"]
     with pytest.raises(ValueError, match=r"block 1 .*_bn0\.bias"):
-        load_lite0({1: extractor.blocks[0]}, weights)
+        load_lite0({1: backbone[0]}, weights)
 
 
 def test_the_installed_weights_fit_the_recipe():
@@ -102,5 +102,5 @@ def test_the_installed_weights_fit_the_recipe():
     recipe = read_recipe(Path(reference.__file__).parent / "recipes" / "accurate.toml")
     extractor = build_extractor(recipe.network, 104)
     before = extractor.blocks[3].widen.convolution.weight.clone()
-    start_from_imagenet(extractor, recipe.network)
+    start_from_imagenet(extractor)
     assert not torch.equal(before, extractor.blocks[3].widen.convolution.weight)

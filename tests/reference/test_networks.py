@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from npshapenet.network import from_json
+from reference.networks.backbone import Backbone, BlockSettings
 from reference.networks.blocks import ConvolutionBlock, InvertedResidual
 from reference.networks.build import build_extractor
-from reference.networks.compact import BlockSettings, CompactExtractor
+from reference.networks.compact import CompactExtractor
 from reference.networks.graph import GraphError, describe
 from reference.networks.layers import ShapeLayer, SimilarityLayer
 from reference.networks.original import OriginalExtractor
@@ -86,7 +87,8 @@ def small_compact(activation="hard_swish", end_channels=12, output_count=10, sid
         BlockSettings("inverted", 12, hidden=24),
         BlockSettings("inverted", 16, stride=2, hidden=20),
     )
-    return CompactExtractor(side_px, output_count, blocks, activation, end_channels)
+    backbone = Backbone(side_px, blocks, activation)
+    return CompactExtractor(backbone, output_count, activation, end_channels)
 
 
 class TestOriginal:

@@ -99,7 +99,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ({"extractor": "resnet"}, "compact or original, not 'resnet'"),
+        ({"extractor": "resnet"}, "compact, maps or original, not 'resnet'"),
         ({"extractor": "original", "side_px": 112}, "side_px = 224"),
         ({"extractor": "original", "side_px": 224, "norm": "layer"}, "not 'layer'"),
         ({"activation": "gelu"}, "not 'gelu'"),

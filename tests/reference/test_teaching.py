@@ -29,7 +29,7 @@ def folder(make_faces, small_recipe_text, tmp_path_factory):
     """With small.toml, faces.npz, and teacher.pt, which has a map head and saw a few batches."""
     folder = tmp_path_factory.mktemp("teaching")
     with_maps = small_recipe_text.replace(
-        "end_channels = 16", "end_channels = 16\nmap_channels = 8"
+        "end_channels = 16", 'extractor = "maps"\nmap_channels = 8'
     )
     (folder / "small.toml").write_text(small_recipe_text)
     (folder / "maps.toml").write_text(with_maps)
