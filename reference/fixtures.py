@@ -39,6 +39,7 @@ from npshapenet.network import (
     ShapeFit,
     to_json,
 )
+from npshapenet.plain import PlainBackend
 from npshapenet.shape import ShapeModel
 from npshapenet.weights import Normalisation, Weights
 from reference.atomic import write_atomically
@@ -85,6 +86,9 @@ NETWORK: Final = Network(
         Dense("head", "joined", 8),
     ),
 )
+
+
+_NORMALISATION: Final = Normalisation(scale=2.0, offset=-1.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,6 +138,11 @@ def small_weights() -> Weights:
         inputs = np.prod(shape[1:]) if len(shape) > 1 else 10
         values = rng.normal(scale=np.sqrt(2 / inputs), size=shape)
         tensors[name] = values.astype(np.float16).astype(np.float32)
+    # To a shape like none of the places little would be divided by little.
+    places = PlainBackend(NETWORK, tensors, _NORMALISATION).layer_outputs(layer_images()[-1])[
+        "places"
+    ]
+    tensors["fit.mean"] = places.reshape(-1, 2)
     count = NETWORK.output_count - 4
     modes = rng.normal(scale=0.05, size=(count, 9, 2)).astype(np.float32)
     mean = rng.uniform(-0.7, 0.7, (9, 2)).astype(np.float32)
@@ -141,7 +150,7 @@ def small_weights() -> Weights:
         network=NETWORK,
         tensors=tensors,
         shape_model=ShapeModel(mean, modes),
-        normalisation=Normalisation(scale=2.0, offset=-1.0),
+        normalisation=_NORMALISATION,
         crop_factor=1.5,
         markup="points9",
         storage="float32",
