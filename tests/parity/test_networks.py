@@ -157,9 +157,9 @@ def visible_place(tensor_name, network, layers, image):
     """A number of a tensor that matters: where the layer's input and output are largest."""
     layer_name, kind = tensor_name.rsplit(".", 1)
     layer = next(layer for layer in network.layers if layer.name == layer_name)
-    output = layers[layer_name].max(axis=(1, 2))
-    out = int(output.argmax())
     tensor_shape = network.tensor_shapes()[tensor_name]
+    output = layers[layer_name].max(axis=(1, 2))
+    out = int(output[: tensor_shape[0]].argmax())  # a fit has outputs beyond its scores
     if kind == "mean":  # of a shape: all scores depend on every point
         return (0, 0)
     if kind == "bias" or len(tensor_shape) == 1:
