@@ -16,7 +16,7 @@ from reference import training
 from reference.data.augment import Augmentation, network_landmarks
 from reference.data.mirror import MIRROR
 from reference.recipe import RecipeError, ShapeModelSettings, read_recipe
-from reference.shape_model import eye_angles_rad
+from reference.shape_model import tilts_rad
 from reference.training import (
     Trainer,
     collect,
@@ -110,7 +110,7 @@ class TestShapeModel:
     def test_is_that_of_faces_and_mirror_images(self, data):
         model = fit_shape_model(data, ShapeModelSettings(components=5), 32)
         np.testing.assert_allclose(model.mean[list(MIRROR)] * [-1, 1], model.mean, atol=1e-5)
-        assert eye_angles_rad(model.mean[None])[0] == pytest.approx(0, abs=1e-5)
+        assert tilts_rad(model.mean[None])[0] == pytest.approx(0, abs=1e-5)
         assert model.parameter_means[5 + 2] == pytest.approx(0, abs=1e-5)
 
     def test_held_out_faces_are_not_looked_at(self, data, recipe):
