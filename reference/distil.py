@@ -95,7 +95,9 @@ def _views(
     ):
         # The teachers see what will be stored.
         stored = (images * 255).round() / 255
-        views.append((stored, trust * teach(teachers, stored, steps.faces.markup) + (1 - trust) * labels))
+        views.append(
+            (stored, trust * teach(teachers, stored, steps.faces.markup) + (1 - trust) * labels)
+        )
     return views
 
 

@@ -95,8 +95,9 @@ def evaluate(
     name: str,
     change: Change = unchanged,
     progress: bool = False,
+    markup: Markup = IBUG68,
 ) -> Evaluation:
-    """Show each labelled face to each system, each photo opened once; all are of one markup.
+    """Show each labelled face to each system, each photo opened once; all have the markup's points.
 
     A label that can't be evaluated, and a face with which a system can't work (it raises
     ValueError, or finds what isn't finite), is kept by name and left out of the figures.
@@ -106,7 +107,6 @@ def evaluate(
     truth: list[Floats] = []
     inside: list[bool] = []
     skipped: list[Failure] = []
-    markup = systems[0].markup
     found: dict[str, list[Floats | Failure]] = {system.name: [] for system in systems}
     for opened in open_views(labels, name, progress, markup):
         if isinstance(opened, LabelError):

@@ -15,8 +15,8 @@ from reference.data.contact_sheet import write_sheet
 from reference.data.crop import Geometry, StoredFace, store_face
 from reference.data.dataset import Faces, collect, describe, write_faces
 from reference.data.dlib_xml import read_title
-from reference.data.markup import IBUG68, Markup, MarkupError, read_markup
 from reference.data.labels import LabelError, LabelledFace, read_labels
+from reference.data.markup import IBUG68, Markup, MarkupError, read_markup
 from reference.data.photo import PhotoError, read_gray
 
 MAX_SIDE_PX = 1024
@@ -55,7 +55,9 @@ def prepare(
     Raises LabelError for the first label that can't be used, unless `skip_bad`; in any case where
     a labels file as a whole can't be read, or no face is left.
     """
-    entries = [(index, entry) for index, path in enumerate(labels) for entry in read_labels(path, markup)]
+    entries = [
+        (index, entry) for index, path in enumerate(labels) for entry in read_labels(path, markup)
+    ]
     stored: list[StoredFace] = []
     skipped: list[LabelError] = []
     counts = [0] * len(labels)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -132,8 +132,11 @@ def draw(
         heading, slug = title(evaluation), _slug(evaluation.name)
         errors = {name: item.nme_percent() for name, item in found.items()}
         of_set = [mark for mark in marks if mark.set_name == evaluation.name]
-        plots.draw_cumulative_errors(folder / f"curves-{slug}.png", heading, errors, marks=of_set)
-        if evaluation.markup == IBUG68:
+        is_ibug = evaluation.markup == IBUG68
+        label = plots.ERROR_LABEL if is_ibug else f"NME, % of the {normaliser(evaluation.markup)}"
+        path = folder / f"curves-{slug}.png"
+        plots.draw_cumulative_errors(path, heading, errors, marks=of_set, error_label=label)
+        if is_ibug:
             by_region = {
                 name: metrics.summarise(item.predictions, item.truth).by_region
                 for name, item in found.items()

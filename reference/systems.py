@@ -47,10 +47,6 @@ class System(Protocol):
     def name(self) -> str:
         """What tables and plots call it."""
 
-    @property
-    def markup(self) -> Markup:
-        """What the landmarks are."""
-
     def __call__(self, photo: Image.Image, box: Box) -> Floats:
         """The landmarks (L, 2) of the face in the box."""
 
@@ -168,9 +164,7 @@ def open_system(
     return _open_checkpoint(path, markup) if suffix == ".pt" else _open_dlib(path, markup)
 
 
-def _open_model(
-    text: str, backend: BackendName | None, markup: Markup | None
-) -> ModelSystem:
+def _open_model(text: str, backend: BackendName | None, markup: Markup | None) -> ModelSystem:
     try:
         model = npshapenet.load(text, backend=backend)
         values = model.weights.provenance.get("markup")

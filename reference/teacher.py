@@ -14,9 +14,7 @@ from reference.data.markup import IBUG68, Markup
 from reference.networks.shapenet import ShapeNet
 
 
-def read_teachers(
-    paths: Sequence[Path], side_px: int, markup: Markup = IBUG68
-) -> list[ShapeNet]:
+def read_teachers(paths: Sequence[Path], side_px: int, markup: Markup = IBUG68) -> list[ShapeNet]:
     """The networks of checkpoints.
 
     CheckpointError for one that reads crops of another side, or finds points of another markup.

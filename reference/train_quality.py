@@ -167,9 +167,7 @@ def look(
     ):
         outputs, collapsed = network.outputs_and_collapsed(_in_channels_last(images))
         found = network.landmarks(outputs)
-        errors = normalised_mean_errors_percent(
-            found.numpy(), landmarks.numpy(), faces.markup
-        )
+        errors = normalised_mean_errors_percent(found.numpy(), landmarks.numpy(), faces.markup)
         limited = torch.from_numpy(errors).float().clamp_max(ERROR_MAX_PERCENT)
         parts.append(Seen(collapsed.flatten(1), limited))
     return joined(parts)

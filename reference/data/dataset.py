@@ -129,9 +129,7 @@ def read_faces(path: Path) -> Faces:
         raise FacesError(f"{path}: not a faces file of reference.prepare: {error}") from None
     _check_meta(path, meta)
     count = len(arrays["crops"]) if "crops" in arrays and arrays["crops"].ndim else 0
-    expected = _expected(
-        count, meta["side_px"] + 2 * meta["margin_px"], _markup(meta).point_count
-    )
+    expected = _expected(count, meta["side_px"] + 2 * meta["margin_px"], _markup(meta).point_count)
     _check_arrays(path, arrays, expected)
     return Faces(**{key: arrays[key] for key in expected}, meta=meta)
 

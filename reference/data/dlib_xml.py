@@ -20,9 +20,7 @@ from reference.data.markup import IBUG68, Markup
 _ACCEPTED = "accepted: dlib's XML, <dataset><images><image file><box><part>"
 
 
-def read_dlib_xml(
-    path: Path, markup: Markup = IBUG68
-) -> Iterator[LabelledFace | LabelError]:
+def read_dlib_xml(path: Path, markup: Markup = IBUG68) -> Iterator[LabelledFace | LabelError]:
     """Yield each box of a dlib XML file as a face, or as the LabelError that says what is wrong.
 
     Boxes marked ignore='1' are passed over, as dlib does. Raises LabelError where the file is not

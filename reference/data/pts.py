@@ -126,7 +126,9 @@ def _body(file: Path, image: str, lines: list[str]) -> list[str]:
         header[match[1]] = match[2]
         lines = lines[1:]
     came = ", ".join(f"{key}: {value}" for key, value in header.items())
-    if header.get("version") not in ("1", "1.0") or header.get("n_points") != str(IBUG68.point_count):
+    if header.get("version") not in ("1", "1.0") or header.get("n_points") != str(
+        IBUG68.point_count
+    ):
         detail = f"{came or lines[0][:40]!r}; accepted: version: 1, n_points: {IBUG68.point_count}"
         raise LabelError(file, image, "bad header", detail)
     if len(lines) < 2 or lines[0] != "{" or lines[-1] != "}":

@@ -15,6 +15,7 @@ from reference.borrowed_shape_model import read_shape_model
 from reference.data.augment import augment, network_landmarks
 from reference.data.crop import Geometry
 from reference.data.dataset import Faces
+from reference.data.markup import IBUG68
 from reference.data.steps import gather, select
 from reference.illustrations.canvas import (
     BLUE,
@@ -26,7 +27,6 @@ from reference.illustrations.canvas import (
     plain_plot,
     show,
 )
-from reference.data.markup import IBUG68
 from reference.illustrations.demo_face import LABELS, DemoFace, Floats
 from reference.metrics import interocular_nme_percent
 from reference.prepare import prepare

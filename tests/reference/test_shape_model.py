@@ -8,11 +8,11 @@ import pytest
 from reference.data.mirror import MIRROR
 from reference.shape_model import (
     align,
-    tilts_rad,
     fit,
     fit_parameters,
     modes,
     reconstruct,
+    tilts_rad,
     truncation_floor_percent,
 )
 
