@@ -95,9 +95,8 @@ def _views(
     ):
         # The teachers see what will be stored.
         stored = (images * 255).round() / 255
-        views.append(
-            (stored, trust * teach(teachers, stored, steps.faces.markup) + (1 - trust) * labels)
-        )
+        found = teach(teachers, stored, steps.faces.markup)
+        views.append((stored, trust * found + (1 - trust) * labels))
     return views
 
 

@@ -128,9 +128,9 @@ def check_mirror(recipe: Recipe, markup: Markup) -> None:
     share = recipe.augmentation.mirror_share
     if share and markup.mirror is None:
         raise RecipeError(
-            f"[augmentation] mirror_share is {share:g}, but the markup {markup.name} has no mirror: "
-            "write mirror_share = 0 into the recipe, or prepare the faces with a markup that says "
-            "which point each becomes"
+            f"[augmentation] mirror_share is {share:g}, but the markup {markup.name} has no "
+            "mirror: write mirror_share = 0 into the recipe, or prepare the faces with a markup "
+            "that says which point each becomes"
         )
 
 
