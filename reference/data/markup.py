@@ -90,9 +90,7 @@ def from_values(values: object) -> Markup:
         _level_points(values["level_points"], count, mirror),
     )
     if name == IBUG68.name and markup != IBUG68:
-        raise MarkupError(
-            f"name {name!r} is iBUG's {IBUG68.point_count} points'; accepted: another"
-        )
+        raise MarkupError(f"name {name!r} is that of iBUG's points; accepted: another")
     return markup
 
 
