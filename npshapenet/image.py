@@ -382,7 +382,11 @@ def _gray_from_16_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
 def _rgb_to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image
 
-    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))
+    height, width, _ = pixels.shape
+    # None: not filled. Image.fromarray would fill it first, in a seventh of the time.
+    picture = Image.new("RGB", (width, height), None)
+    picture.frombytes(np.ascontiguousarray(pixels))
+    return np.asarray(picture.convert("L"))
 
 
 def _checked_array(value: object) -> NDArray[Any]:
