@@ -383,7 +383,7 @@ def _rgb_to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image
 
     height, width, _ = pixels.shape
-    # None: not filled. Image.fromarray would fill it first, in a seventh of the time.
+    # Image.fromarray would fill the picture with black before it writes the pixels.
     picture = Image.new("RGB", (width, height), None)
     picture.frombytes(np.ascontiguousarray(pixels))
     return np.asarray(picture.convert("L"))
