@@ -39,7 +39,7 @@ class CompiledSteps:
         self._out = np.empty(self._plan.output_count, np.float32)
         kinds = self._plan.steps[:, s.KIND]
         # Clearing the border of an image goes with what computes that image.
-        ends = [row + 1 for row, kind in enumerate(kinds) if kind != s.CLEAR_BORDER]
+        ends = [row + 1 for row, kind in enumerate(kinds) if kind != s.CLEAR]
         self.names = [LOAD, *(name for name in self._plan.images if name != INPUT), STORE]
         if len(ends) != len(self.names):
             raise RuntimeError(f"{len(ends)} parts of the plan for {len(self.names)} images")

@@ -148,11 +148,12 @@ def box_around(landmarks: ArrayLike) -> Box:
 
 def landmark_extent(landmarks: ArrayLike) -> Box:
     """The smallest box that holds the points (68, 2); ValueError as for ``box_around``."""
-    points = check_landmarks(landmarks)
+    # Along rows that are whole in memory NumPy is faster.
+    rows = np.ascontiguousarray(check_landmarks(landmarks).T)
+    left, top = rows.min(axis=1).tolist()
+    right, bottom = rows.max(axis=1).tolist()
     # Boxes count from the photo's outer edge, half a pixel before the first centre.
-    left, top = (points.min(axis=0) + 0.5).tolist()
-    right, bottom = (points.max(axis=0) + 0.5).tolist()
-    return Box(left, top, right, bottom)
+    return Box(left + 0.5, top + 0.5, right + 0.5, bottom + 0.5)
 
 
 def _look(photo: Image.Image | NDArray[Any], boxes: Sequence[Box], model: Model) -> list[Face]:

@@ -55,11 +55,12 @@ class Box:
     bottom: float
 
     def __post_init__(self) -> None:
-        for edge in self.edges:
+        edges = self.edges
+        for edge in edges:
             # A protocol is slow to check, and a tracker makes many boxes.
             if not isinstance(edge, (float, int, SupportsFloat)):
-                raise TypeError(f"the edges of a box are numbers; got {str(self.edges)[:80]}")
-        if not all(math.isfinite(edge) for edge in self.edges):
+                raise TypeError(f"the edges of a box are numbers; got {str(edges)[:80]}")
+        if not all(map(math.isfinite, edges)):
             raise ValueError(f"{self} is not finite")
         if not (self.left < self.right and self.top < self.bottom):
             raise ValueError(
@@ -143,11 +144,9 @@ def crop_face(photo: Image.Image | NDArray[Any], box: Box | Sequence[float], fac
     side = _crop_side(box, factor, width, height)
     left = round((box.left + box.right) / 2 - side / 2)
     top = round((box.top + box.bottom) / 2 - side / 2)
-    columns = np.clip(np.arange(left, left + side), 0, width - 1)
-    rows = np.clip(np.arange(top, top + side), 0, height - 1)
     # Only what is seen becomes gray: photos are large and faces small.
-    x0, x1 = int(columns[0]), int(columns[-1]) + 1
-    y0, y1 = int(rows[0]), int(rows[-1]) + 1
+    x0, x1 = _seen_of(left, side, width)
+    y0, y1 = _seen_of(top, side, height)
     gray: Gray
     if not isinstance(upright, np.ndarray):
         gray = to_gray(upright.crop((x0, y0, x1, y1)))
@@ -155,8 +154,8 @@ def crop_face(photo: Image.Image | NDArray[Any], box: Box | Sequence[float], fac
         gray = _rgb_to_gray(upright[y0:y1, x0:x1])
     else:
         gray = _gray_values(upright[y0:y1, x0:x1])
-    is_inside = gray.shape == (side, side)
-    square = gray.copy() if is_inside else gray[np.ix_(rows - y0, columns - x0)]
+    # Of a crop that lies beside the photo, the photo's last column or row is all that is seen.
+    square = _repeat_edges(gray, side, min(max(-left, 0), side - 1), min(max(-top, 0), side - 1))
     return Crop(square, left, top)
 
 
@@ -245,8 +244,7 @@ def widen_to_square(gray: Gray) -> tuple[Gray, int, int]:
     side = max(height, width)
     left, top = (side - width) // 2, (side - height) // 2
     if height != width:
-        padding = ((top, side - height - top), (left, side - width - left))
-        gray = cast("Gray", np.pad(gray, padding, mode="edge"))
+        gray = _repeat_edges(gray, side, left, top)
     return gray, left, top
 
 
@@ -289,6 +287,32 @@ def _triangle_weights(source: int, target: int) -> Floats:
     weights = np.maximum(1 - distances / reach, 0)
     weights /= weights.sum(axis=1, keepdims=True)
     return weights.astype(np.float32)
+
+
+def _seen_of(start: int, side: int, extent: int) -> tuple[int, int]:
+    """Of the pixels from ``start`` on, the first and the end of those that the photo has.
+
+    One at least: the nearest.
+    """
+    return min(max(start, 0), extent - 1), max(min(start + side, extent), 1)
+
+
+def _repeat_edges(gray: Gray, side: int, left: int, top: int) -> Gray:
+    """A square with ``gray`` (H, W) after so many columns and rows; around it, the nearest pixel.
+
+    A copy, whatever the size.
+    """
+    height, width = gray.shape
+    if height == width == side:
+        return gray.copy()
+    right, bottom = left + width, top + height
+    square = np.empty((side, side), gray.dtype)
+    square[top:bottom, left:right] = gray
+    square[top:bottom, :left] = gray[:, :1]
+    square[top:bottom, right:] = gray[:, -1:]
+    square[:top] = square[top]
+    square[bottom:] = square[bottom - 1]
+    return square
 
 
 def _crop_side(box: Box, factor: float, width: int, height: int) -> int:
@@ -358,7 +382,11 @@ def _gray_from_16_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
 def _rgb_to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     from PIL import Image
 
-    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))
+    height, width, _ = pixels.shape
+    # Image.fromarray would fill the picture with black before it writes the pixels.
+    picture = Image.new("RGB", (width, height), None)
+    picture.frombytes(np.ascontiguousarray(pixels))
+    return np.asarray(picture.convert("L"))
 
 
 def _checked_array(value: object) -> NDArray[Any]:

@@ -114,10 +114,10 @@ def split_outputs(outputs: Floats, shape_model: ShapeModel) -> Parameters:
     count = len(shape_model.components)
     quality = None
     if outputs.shape[-1] > count + TRANSFORM_NUMBERS:
-        quality = np.clip(np.exp(outputs[..., -1]), *QUALITY_LIMITS_PERCENT)
+        quality = _within(np.exp(outputs[..., -1]), *QUALITY_LIMITS_PERCENT)
         outputs = outputs[..., :-1]
     if shape_model.limits is not None:
-        outputs = np.clip(outputs, *shape_model.limits)
+        outputs = _within(outputs, *shape_model.limits)
     return Parameters(
         scores=outputs[..., :count],
         # [()] makes a number of an array without axes, and leaves others as they are.
@@ -127,3 +127,8 @@ def split_outputs(outputs: Floats, shape_model: ShapeModel) -> Parameters:
         quality=quality,
         shape_model=shape_model,
     )
+
+
+def _within(values: Floats, least: ArrayLike, most: ArrayLike) -> Floats:
+    """As np.clip, which takes longer for so few numbers."""
+    return np.minimum(np.maximum(values, least), most)

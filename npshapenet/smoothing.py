@@ -106,7 +106,10 @@ class OneEuroFilter:
 
 def face_size(points: Floats) -> float:
     """The longer side of the points' (L, 2) bounding box; at least one pixel."""
-    return max(1.0, float(np.ptp(points, axis=0).max()))
+    # Along rows that are whole in memory NumPy is faster.
+    rows = np.ascontiguousarray(points.T)
+    extent: list[float] = (rows.max(axis=1) - rows.min(axis=1)).tolist()
+    return max(1.0, *extent)
 
 
 def _period_s(cutoff_hz: _Cutoff) -> _Cutoff:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -12,10 +12,8 @@ from npshapenet.faces import Face
 from npshapenet.image import Box
 from npshapenet.smoothing import OneEuroFilter
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float64]
+#: x and y; of single points, plain numbers are faster than NumPy's.
+Point = tuple[float, float]
 
 #: How much each frame renews of the speed by which a face is heading somewhere.
 _SPEED_SHARE: Final = 0.5
@@ -34,17 +32,22 @@ class Track:
         self.box = box
         self.frames_lost = 0
         self.frames_unconfirmed = 0
-        self._speed_px: Vector = np.zeros(2)
+        self._speed_px: Point = (0.0, 0.0)
         self._smoother = smoother
 
-    def heading(self, frames: int) -> Vector:
-        """Where the centre (2,) of its box is so many frames later, if it goes on as it did."""
-        return centre(self.box) + self._speed_px * frames
+    def heading(self, frames: int) -> Point:
+        """Where the centre of its box is so many frames later, if it goes on as it did."""
+        (x, y), (speed_x, speed_y) = centre(self.box), self._speed_px
+        return x + speed_x * frames, y + speed_y * frames
 
     def go_on(self, box: Box, is_confirmed: bool) -> None:
         """It was seen in the next frame, and its landmarks are in that box."""
-        moved = centre(box) - centre(self.box)
-        self._speed_px += _SPEED_SHARE * (moved - self._speed_px)
+        (x, y), (last_x, last_y) = centre(box), centre(self.box)
+        speed_x, speed_y = self._speed_px
+        self._speed_px = (
+            speed_x + _SPEED_SHARE * (x - last_x - speed_x),
+            speed_y + _SPEED_SHARE * (y - last_y - speed_y),
+        )
         self.box = box
         self.frames_unconfirmed = 0 if is_confirmed else self.frames_unconfirmed + 1
 
@@ -56,7 +59,7 @@ class Track:
         """It was lost, and is seen again in that box; its points begin anew."""
         self.box = box
         self.frames_lost = self.frames_unconfirmed = 0
-        self._speed_px = np.zeros(2)
+        self._speed_px = (0.0, 0.0)
         if self._smoother is not None:
             self._smoother.reset()
 
@@ -68,9 +71,9 @@ class Track:
         return dataclasses.replace(face, landmarks=landmarks, id=self.id)
 
 
-def centre(box: Box) -> Vector:
-    """The centre (2,) of a box, x and y."""
-    return np.array([box.left + box.right, box.top + box.bottom]) / 2
+def centre(box: Box) -> Point:
+    """The centre of a box."""
+    return (box.left + box.right) / 2, (box.top + box.bottom) / 2
 
 
 def side_px(box: Box) -> float:
@@ -78,8 +81,8 @@ def side_px(box: Box) -> float:
     return max(box.width, box.height)
 
 
-def distance(box: Box, point: Vector) -> float:
-    """From the centre of a box to a point (2,), in sides of the box."""
+def distance(box: Box, point: Point) -> float:
+    """From the centre of a box to a point, in sides of the box."""
     return math.dist(centre(box), point) / side_px(box)
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-CHANNEL_MULTIPLE = 16  # floats in the longest vector register (AVX-512); shorter ones divide it
 _ALIGNMENT = 16  # floats: 64 bytes, a cache line
 
 

@@ -83,10 +83,8 @@ class _Workspace:
         self.arena = arena
         self._network_size, self._vector_floats = network_size, objects.registers().floats
         self._scratch = np.empty(0, np.float32)
-        self._fits: tuple[int, ...] = (
-            0,
-            0,
-        )  # the last crop's size, for which scratch is large enough
+        # The last crop's size, for which the scratch is large enough.
+        self._fits: tuple[int, ...] = (0, 0)
         self._crops = (ctypes.c_int64 * (_CROPS_PER_CALL * s.CROP_COLUMNS))()
         self._call = (ctypes.c_int64 * s.CALL_COLUMNS)()
         self._call[s.CALL_WEIGHTS] = weights.ctypes.data

@@ -22,15 +22,15 @@ class DepthwiseTile(NamedTuple):
     """A tile of a depthwise convolution, for any kernel and stride or for one of them.
 
     With ``tap_columns``, the columns of the kernel, and ``stride``, each input is loaded once for
-    all the taps of a row that need it. ``is_spread``: the image has a single channel, each
-    number of which is spread over the vector: the network's first convolution.
+    all the taps of a row that need it. ``is_broadcast``: the image has a single channel, each
+    number of which is repeated over the vector (broadcast): the network's first convolution.
     """
 
     pixels: int
     vectors: int
     tap_columns: int = 0
     stride: int = 0
-    is_spread: bool = False
+    is_broadcast: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def _depthwise_tiles(
     """For kernels of 3 and 5 columns, as far as there are registers; then those for all others."""
     return (
         *(
-            DepthwiseTile(pixels, vectors, columns, stride, is_spread)
-            for columns, stride, is_spread in _SLIDING
+            DepthwiseTile(pixels, vectors, columns, stride, is_broadcast)
+            for columns, stride, is_broadcast in _SLIDING
             for pixels, vectors in sliding
             if pixels * vectors + columns * vectors + 1 <= registers
         ),

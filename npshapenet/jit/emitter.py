@@ -226,7 +226,10 @@ class Emitter:
         then: Callable[[], list[Value]],
         otherwise: Callable[[], list[Value]],
     ) -> list[Value]:
-        """The values of ``then()`` or of ``otherwise()``; only that one runs."""
+        """The values of ``then()`` or of ``otherwise()``; only that one runs.
+
+        The two may open blocks of their own: loops and choices nest.
+        """
         ends = []
         blocks = [self.builder.append_basic_block(name) for name in ("then", "else", "after")]
         self.builder.cbranch(condition, blocks[0], blocks[1])

@@ -4,12 +4,12 @@ Numba compiles this file; the multiply-adds are in microkernel.py. ``convolve_pa
 (intrinsics.py) calls the machine code that ``microkernel._emit_convolution`` made for the tile
 whose place in cpu.py's table is the first argument. A CONVOLUTION step, from the outside in:
 
-    for each of the two widths of panels (TILE, LAST_TILE)    convolution
+    for each of the two widths of panels (TILE, SECOND_TILE)    convolution
       for each strip of output pixels                         panels
         for each panel: NR output channels                    panels
           for each depth block: a part of a pixel's inputs    panel_strip
             for each tile: MR output pixels                   Emitter.for_each_tile
-              for each input k of the block                   microkernel.one_depth
+              for each input k of the block                   microkernel.one_input
                 MR · NR/V multiply-adds of V floats, unrolled
 
 All memory is given from outside, as bare pointers: ``p[i]`` is the i-th number, ``at(p, n)`` the
@@ -47,6 +47,7 @@ from npshapenet.jit.shape_fitting import fit_shape, mean_places
 
 RUN_ARGUMENTS = (INTEGERS,)
 
+# As float32: a Python number is float64, and larger and smaller take two of one type.
 _ZERO, _ONE, _THREE, _SIX = np.float32(0), np.float32(1), np.float32(3), np.float32(6)
 
 
@@ -68,7 +69,7 @@ def run(call: Any) -> None:
                 convolution(step, weights, arena)
             elif kind == s.DEPTHWISE:
                 depthwise(step, weights, arena)
-            elif kind == s.CLEAR_BORDER:
+            elif kind == s.CLEAR:
                 clear_border(step, arena)
             elif kind == s.ADD:
                 add(step, arena)
@@ -149,9 +150,9 @@ def convolution(step: Any, weights: Any, arena: Any) -> None:
     channels = step[s.PANELS] * step[s.TILE_CHANNELS]
     # np.int64: for a plain 0 Numba would compile the function once more, for that one value.
     panels(step, s.TILE, step[s.PANELS], np.int64(0), packed, arena)
-    if step[s.LAST_PANELS] > 0:
+    if step[s.SECOND_PANELS] > 0:
         packed = at(packed, step[s.PANELS] * panel_size(step, step[s.TILE_CHANNELS]))
-        panels(step, s.LAST_TILE, step[s.LAST_PANELS], channels, packed, arena)
+        panels(step, s.SECOND_TILE, step[s.SECOND_PANELS], channels, packed, arena)
 
 
 @compiled
@@ -213,8 +214,8 @@ def panel_strip(
     last_block = step[s.BLOCK_ROWS] * step[s.BLOCK_COLUMNS] - 1
     block_size = (1 + step[s.RUNS] * step[s.RUN_LENGTH]) * tile_channels
     last_pixel = pixels - tile_pixels  # the first one of the last tile of a row
-    # A row of sums is whole tiles: as ``last`` it lies beyond every tile, so that none is moved
-    # back onto its neighbour.
+    # A row of sums is whole tiles. Passed as the place of the last tile (see Walk.last), where none
+    # starts, so that none is moved back onto its neighbour.
     sums_row = (pixels + tile_pixels - 1) // tile_pixels * tile_pixels * tile_channels
     first_input = step[s.INPUT] + y * step[s.INPUT_ROW] + x * step[s.INPUT_PIXEL]
     for block in range(last_block + 1):
@@ -300,7 +301,7 @@ def depthwise(step: Any, weights: Any, arena: Any) -> None:
 
 @compiled
 def add(step: Any, arena: Any) -> None:
-    """output = activation(input + addend), value by value."""
+    """output = activation(input + addend), value by value; their pixels are equally far apart."""
     count = step[s.ROW_PIXELS] * step[s.OUTPUT_PIXEL]
     activation = step[s.ACTIVATION]
     for y in range(step[s.ROWS]):
@@ -313,7 +314,7 @@ def add(step: Any, arena: Any) -> None:
         elif activation == s.RELU:
             for place in range(count):
                 target[place] = larger(first[place] + second[place], _ZERO)
-        else:
+        elif activation == s.HARD_SWISH:
             for place in range(count):
                 value = first[place] + second[place]
                 target[place] = value * smaller(larger(value + _THREE, _ZERO), _SIX) / _SIX

@@ -30,13 +30,13 @@ BYTES = types.CPointer(types.uint8)
 
 
 def _emit_tile_call(builder: ir.IRBuilder, kind: str, values: Sequence[Value]) -> None:
-    """Call the tile whose place in cpu.py's table the first value gives, with the others."""
-    place, *arguments = (
+    """Call the tile whose index in cpu.py's table the first value is, with the others."""
+    tile_index, *arguments = (
         builder.bitcast(value, FLOAT_POINTER) if value.type.is_pointer else value
         for value in values
     )
     after = builder.append_basic_block("after")
-    switch = builder.switch(place, after)
+    switch = builder.switch(tile_index, after)
     for number, tile in enumerate(tiles_of(kind)):
         block = builder.append_basic_block("tile")
         switch.add_case(number, block)
@@ -49,7 +49,7 @@ def _emit_tile_call(builder: ir.IRBuilder, kind: str, values: Sequence[Value]) -
 @intrinsic
 def convolve_panel(
     typing_context: Any,
-    place: Any,
+    tile_index: Any,
     rows: Any,
     row_pixels: Any,
     runs: Any,
@@ -70,7 +70,7 @@ def convolve_panel(
     addend_row: Any,
     addend_last: Any,
 ) -> Any:
-    """One panel by the convolution tile at ``place`` in cpu.py's table: see _emit_convolution."""
+    """One panel by the convolution tile ``tile_index`` of cpu.py's table: see _emit_convolution."""
     i, f = types.int64, FLOATS
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -83,7 +83,7 @@ def convolve_panel(
 @intrinsic
 def convolve_panel_depthwise(
     typing_context: Any,
-    place: Any,
+    tile_index: Any,
     rows: Any,
     row_pixels: Any,
     tap_rows: Any,
@@ -102,7 +102,7 @@ def convolve_panel_depthwise(
     out_row: Any,
     out_last: Any,
 ) -> Any:
-    """One panel by the depthwise tile at ``place`` in cpu.py's table: see _emit_depthwise."""
+    """One panel by the depthwise tile ``tile_index`` of cpu.py's table: see _emit_depthwise."""
     i, f = types.int64, FLOATS
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -20,7 +20,7 @@ from npshapenet.jit.step_writer import (
 from npshapenet.jit.tiles import (
     choose_depthwise_tile,
     choose_tiles,
-    has_spread_tile,
+    has_broadcast_tile,
     sums_size,
 )
 from npshapenet.network import (
@@ -63,8 +63,10 @@ def write_operation(writer: StepWriter, operation: Operation) -> None:
         weight, bias = writer.tensors[f"{layer.name}.weight"], writer.tensors[f"{layer.name}.bias"]
         if is_depthwise(layer, source.shape):
             _write_depthwise(writer, layer, source, target, columns, weight, bias)
-        elif addend is None and _is_spread(writer.registers, layer, source, target):
-            _write_depthwise(writer, layer, source, target, columns, weight, bias, is_spread=True)
+        elif addend is None and _is_broadcast(writer.registers, layer, source, target):
+            _write_depthwise(
+                writer, layer, source, target, columns, weight, bias, is_broadcast=True
+            )
         else:
             weight = _without_groups(weight, layer.groups)
             write_convolution(writer, layer, source, target, columns, weight, bias, addend)
@@ -230,11 +232,13 @@ def write_convolution(
     writer.step(s.CONVOLUTION, columns)
 
 
-def _is_spread(registers: Registers, layer: Convolution, source: Image, target: Image) -> bool:
+def _is_broadcast(registers: Registers, layer: Convolution, source: Image, target: Image) -> bool:
     """Whether a convolution of a gray image is computed like a depthwise one, all of whose
     channels read the same: its depth is too short for the other tiles."""
     is_gray = source.shape[0] == source.pixel_pitch == 1
-    return is_gray and has_spread_tile(registers, layer.kernel[1], layer.stride[1], target.shape[2])
+    return is_gray and has_broadcast_tile(
+        registers, layer.kernel[1], layer.stride[1], target.shape[2]
+    )
 
 
 def _write_depthwise(
@@ -246,11 +250,11 @@ def _write_depthwise(
     weight: Floats,
     bias: Floats,
     *,
-    is_spread: bool = False,
+    is_broadcast: bool = False,
 ) -> None:
     """weight (C, 1, kh, kw) or, the same for all taps, (C, 1, 1, 1); bias (C).
 
-    ``is_spread``: the image has one channel, and the output's C channels all read it.
+    ``is_broadcast``: the image has one channel, and the output's C channels all read it.
     """
     columns |= _window_columns(layer, source)
     columns |= {
@@ -259,8 +263,8 @@ def _write_depthwise(
         s.TAP_COLUMNS: layer.kernel[1],
         s.TAP_COLUMN_PITCH: source.pixel_pitch,
     }
-    columns[s.INPUT_CHANNEL] = 0 if is_spread else 1
-    columns |= choose_depthwise_tile(writer.registers, columns, is_spread=is_spread)
+    columns[s.INPUT_CHANNEL] = 0 if is_broadcast else 1
+    columns |= choose_depthwise_tile(writer.registers, columns, is_broadcast=is_broadcast)
     is_constant = weight.shape[2:] == (1, 1)
     columns[s.WEIGHT_PITCH] = 0 if is_constant else columns[s.TILE_CHANNELS]
     columns[s.WEIGHTS] = writer.add_weights(pack_depthwise(weight, bias, columns))

@@ -1,6 +1,6 @@
 """The microkernels: tiles of multiply-adds in vector registers, written for LLVM.
 
-This is the only place that decides what stands in which register. A CPU multiplies and adds V
+This is the only place that decides what is to stay in registers. A CPU multiplies and adds V
 float32 (4, 8 or 16) in one instruction. What makes a convolution fast is to hold a *tile* of the
 output in registers, MR pixels × NR channels, while everything that its sums need streams past:
 for each input k of the depth, NR/V vectors of weights are loaded once and used for all MR
@@ -27,10 +27,11 @@ def _store_activated(
     """Each accumulator, after the activation, to its pixel and vector of channels."""
     vectors = len(sums) // len(out_pixels)
 
+    # Activations are computed in two places: here and in engine.add.
     def store(values: list[Value]) -> list[Value]:
         for number, value in enumerate(values):
             emit.store(value, out_pixels[number // vectors], number % vectors)
-        return []
+        return []  # nothing goes on from here; choose() asks for a list
 
     def clamped() -> list[Value]:
         # NONE and RELU in one branch: not below −∞, or not below 0.
@@ -102,7 +103,7 @@ def _emit_convolution(
     # One loop over the runs' inputs, one k in each round. Unrolled by two or four,
     # LLVM finds too few registers for the larger tiles; a loop for each run costs the
     # network's first convolution, whose runs are short, a fifth of its time.
-    def one_depth(carried: list[Value]) -> list[Value]:
+    def one_input(carried: list[Value]) -> list[Value]:
         # sums[pixel · NR/V + vector]: the accumulators.
         at_input, run_remaining, weights_at, *sums = carried
         weights = [emit.load_aligned(weights_at, vector) for vector in range(vectors)]
@@ -133,7 +134,7 @@ def _emit_convolution(
 
         sums = emit.choose(has_addend, with_addend, without_addend)
         weights = emit.at(panel, channels)
-        sums = emit.loop(depth, [source_first, run_length, weights, *sums], one_depth)[3:]
+        sums = emit.loop(depth, [source_first, run_length, weights, *sums], one_input)[3:]
         _store_activated(emit, sums, activation, outputs.from_first(out_first))
 
     emit.for_each_tile(pixels, rows, row_pixels, [source, out, addend], one_tile)
@@ -229,7 +230,7 @@ def _sum_of_sliding_taps(
 
     For one number of columns and one stride, which decide which pixels these are.
     """
-    pixels, vectors, columns, stride, is_spread = tile
+    pixels, vectors, columns, stride, is_broadcast = tile
     input_count = stride * (pixels - 1) + columns
     inputs = _PixelRow(emit, taps.column_pitch, input_count)
 
@@ -247,9 +248,9 @@ def _sum_of_sliding_taps(
                 if (place - column) % stride == 0 and 0 <= (place - column) // stride < pixels
             ]
             for vector in range(vectors):
-                if is_spread and vector == 0:
+                if is_broadcast and vector == 0:
                     value = emit.broadcast(pointer)
-                elif not is_spread:
+                elif not is_broadcast:
                     value = emit.load_aligned(pointer, vector)
                 for column, pixel in meets:
                     total = pixel * vectors + vector

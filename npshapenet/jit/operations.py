@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from npshapenet.jit.arena import CHANNEL_MULTIPLE, Image, Lifetime, rounded_up
+from npshapenet.jit import steps as s
+from npshapenet.jit.arena import Image, Lifetime, rounded_up
 from npshapenet.network import INPUT, Add, Convolution, Dense, Layer, Network, Shape
 
 
@@ -16,8 +17,8 @@ class Operation:
     layer: Layer
     name: str  # of its output
     inputs: tuple[str, ...]
-    activation: str
-    addend: str | None = None
+    activation: str  # that of the addition where one is fused, not the layer's
+    addend: str | None = None  # only where one is fused: else all operands are among inputs
 
 
 def find_operations(network: Network, *, fuse: bool) -> list[Operation]:
@@ -87,7 +88,7 @@ def lay_out_images(network: Network, operations: list[Operation]) -> dict[str, I
     for name in [INPUT, *(operation.name for operation in operations)]:
         channels = shapes[name][0]
         is_exact = name == INPUT and input_is_unfilled
-        pixel_pitch = channels if is_exact else rounded_up(channels, CHANNEL_MULTIPLE)
+        pixel_pitch = channels if is_exact else rounded_up(channels, s.CHANNEL_MULTIPLE)
         images[name] = Image(shapes[name], pixel_pitch, borders.get(name, (0, 0)))
     return images
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from npshapenet.jit import steps as s
-from npshapenet.jit.arena import CHANNEL_MULTIPLE, rounded_up
+from npshapenet.jit.arena import rounded_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def pack_convolution(
     first = 0
     for channel_column, count_column in (
         (s.TILE_CHANNELS, s.PANELS),
-        (s.LAST_TILE_CHANNELS, s.LAST_PANELS),
+        (s.SECOND_TILE_CHANNELS, s.SECOND_PANELS),
     ):
         width, count = columns[channel_column], columns[count_column]
         if count == 0:
@@ -72,7 +72,7 @@ def pack_shape_fit(mean: Floats, weight: Floats) -> Floats:
     centre = mean.mean(axis=0)
     centred = mean - centre
     scores, coordinates = weight.shape
-    columns = np.zeros((coordinates, rounded_up(scores, CHANNEL_MULTIPLE)), np.float32)
+    columns = np.zeros((coordinates, rounded_up(scores, s.CHANNEL_MULTIPLE)), np.float32)
     columns[:, :scores] = weight.T
     factors = centred / np.maximum(np.sum(centred**2), np.float32(1e-12))
     return np.concatenate([centre, factors.ravel(), mean.ravel(), columns.ravel()])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from npshapenet.jit import steps as s
-from npshapenet.jit.arena import CHANNEL_MULTIPLE, Image, place, rounded_up
+from npshapenet.jit.arena import Image, place, rounded_up
 from npshapenet.jit.cpu import Registers
 from npshapenet.jit.layer_steps import write_convolution, write_operation
 from npshapenet.jit.operations import find_lifetimes, find_operations, lay_out_images
@@ -86,7 +86,7 @@ def make_plan(
     points = None
     if shape_model is not None and outputs.shape[1:] == (1, 1):
         shape = shape_model.mean.size, 1, 1
-        points = Image(shape, rounded_up(shape[0], CHANNEL_MULTIPLE), offset=images_size)
+        points = Image(shape, rounded_up(shape[0], s.CHANNEL_MULTIPLE), offset=images_size)
         images_size += points.size
     writer = StepWriter(registers, images, tensors, sums=images_size)
     normalisation = writer.add_weights(np.array([scale, offset], np.float32))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from npshapenet.jit import steps as s
-from npshapenet.jit.arena import CHANNEL_MULTIPLE
 from npshapenet.jit.compiled import compiled
 from npshapenet.jit.intrinsics import at, larger, smaller, softmax_places
 
@@ -44,7 +43,7 @@ def fit_shape(step: Any, weights: Any, arena: Any) -> None:
     factors = at(centre, 2)
     mean = at(factors, 2 * count)
     columns = at(mean, 2 * count)
-    score_pitch = (scores + CHANNEL_MULTIPLE - 1) // CHANNEL_MULTIPLE * CHANNEL_MULTIPLE
+    score_pitch = (scores + s.CHANNEL_MULTIPLE - 1) // s.CHANNEL_MULTIPLE * s.CHANNEL_MULTIPLE
     points = at(arena, step[s.INPUT])
     out = at(arena, step[s.OUTPUT])
     real, imaginary, centre_x, centre_y = 0.0, 0.0, 0.0, 0.0

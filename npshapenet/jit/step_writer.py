@@ -78,7 +78,7 @@ def write_border(writer: StepWriter, image: Image) -> None:
         return
     gap = image.border[1] * image.pixel_pitch
     writer.step(
-        s.CLEAR_BORDER,
+        s.CLEAR,
         {
             **output_columns(image),
             s.OUTPUT: image.offset,
@@ -91,4 +91,4 @@ def write_border(writer: StepWriter, image: Image) -> None:
 
 def write_clear(writer: StepWriter, image: Image) -> None:
     """Zeros everywhere in an image, also in the channels that only fill up a pixel."""
-    writer.step(s.CLEAR_BORDER, {s.OUTPUT: image.offset, s.FIRST_GAP: image.size, s.ROWS: 0})
+    writer.step(s.CLEAR, {s.OUTPUT: image.offset, s.FIRST_GAP: image.size, s.ROWS: 0})

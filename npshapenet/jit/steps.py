@@ -8,7 +8,8 @@ How a convolution is cut up, in words that the other modules use too:
 
 *Depth*: the inputs that one output value sums, kh · kw · C of them.
 *Tile*: MR neighbouring output pixels × NR output channels, computed in vector registers of V
-floats. Each CPU has its table of them, in cpu.py.
+floats. M and N count the rows and columns of a matrix product, R stands for register: the usual
+names. Each CPU has its table of tiles, in cpu.py.
 *Panel*: the packed weights of NR output channels.
 *Depth block*: a part of the depth, whose weights in one panel stay in a near cache.
 *Strip*: the output pixels that go through all panels before the next ones do.
@@ -18,14 +19,19 @@ An example stands below the table.
 
 from __future__ import annotations
 
+# Floats in the longest vector register (AVX-512); shorter ones divide it.
+CHANNEL_MULTIPLE = 16
+
 COLUMNS = 40
 KIND = 0
 
 # Kinds of steps.
-LOAD, RESIZE, CLEAR_BORDER, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE, CLAMP, PLACE = range(10)
+LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE, CLAMP, PLACE = range(10)
 COPY, MEAN_PLACES, FIT_SHAPE = range(10, 13)
 
-# Activations, in the columns named ACTIVATION.
+# Activations, in the columns named ACTIVATION: computed by microkernel._store_activated and
+# engine.add; named in layer_steps, network.Activation and plain.activate. Each must give 0 for 0:
+# channels that only fill up a pixel stay 0.
 NONE, RELU, HARD_SWISH = range(3)
 
 NOWHERE = -1  # in place of an offset: there is no such operand
@@ -39,7 +45,9 @@ OUTPUT_PIXEL = 5
 OUTPUT_ROW = 6
 ROWS = 7  # of the output
 ROW_PIXELS = 8  # output pixels in a row
-CHANNELS = 9  # of the output, filled up by zeros to a multiple of 16 (not so in LOAD, STORE)
+# Of the output, filled up by zeros to a multiple of 16; as they are in LOAD, STORE, COPY, CLAMP,
+# PLACE, MEAN_PLACES and FIT_SHAPE.
+CHANNELS = 9
 ADDEND = 10  # offset of what is added before the activation, or NOWHERE
 ADDEND_ROW = 11  # its pixels are as far apart as the output's
 ACTIVATION = 12
@@ -47,8 +55,8 @@ WEIGHTS = 13
 
 # CONVOLUTION: the inputs of an output pixel are contiguous runs, one for each row of the kernel.
 # Where the rows of all images concerned follow each other without a break, the whole output is
-# one row of ROW_PIXELS. The depth is cut into BLOCK_ROWS · BLOCK_COLUMNS blocks; one of the two
-# is 1 unless there are several runs and even a single one is too long.
+# one row of ROW_PIXELS. The depth is cut into BLOCK_ROWS · BLOCK_COLUMNS blocks; both are
+# above 1 only where there are several runs, each too long for a block.
 RUNS = 14  # in each depth block
 RUN_PITCH = 15  # from the start of one to the start of the next
 RUN_LENGTH = 16  # of a run, or of the part of one that is in a depth block
@@ -57,15 +65,15 @@ BLOCK_ROW_PITCH = 18  # so far apart;
 BLOCK_COLUMNS = 19  # or each run, if it is long, into so many blocks, RUN_LENGTH apart
 STRIP_PIXELS = 20  # about so many pixels, whole rows where they fit, make a strip
 SUMS = 21  # offset of the sums that are not complete yet; how many: tiles.sums_size
-# Panels of one or two widths cover the channels: first those of TILE, then those of LAST_TILE.
+# Panels of one or two widths cover the channels: first those of TILE, then those of SECOND_TILE.
 TILE = 22  # place in the table of tiles, see cpu.py; the next three columns belong to it
 TILE_PIXELS = 23  # MR
 TILE_CHANNELS = 24  # NR
-PANELS = 25  # 0 of LAST_TILE where one width is enough
-LAST_TILE = 26
-LAST_TILE_PIXELS = 27
-LAST_TILE_CHANNELS = 28
-LAST_PANELS = 29
+PANELS = 25  # 0 of SECOND_TILE where one width is enough
+SECOND_TILE = 26
+SECOND_TILE_PIXELS = 27
+SECOND_TILE_CHANNELS = 28
+SECOND_PANELS = 29
 
 # DEPTHWISE: TAP_ROWS × TAP_COLUMNS taps; TILE… as above. WEIGHT_PITCH floats from one tap's
 # weights to the next (0: the same weights for all, which makes a mean). INPUT_CHANNEL floats from
@@ -80,8 +88,8 @@ INPUT_CHANNEL = 35
 # RESIZE: the gray crop, widened to a square first if WIDEN is 1; WEIGHTS: scale and offset.
 WIDEN = 14
 
-# CLEAR_BORDER: of a buffer whose first float is at OUTPUT: FIRST_GAP floats, then ROWS times
-# a row of ROW_PIXELS pixels and ROW_GAP floats, then LAST_GAP floats.
+# CLEAR: the border of an image, or with ROWS 0 all of it. From OUTPUT on FIRST_GAP floats, then
+# ROWS times a row of ROW_PIXELS pixels, which stays, and ROW_GAP floats, then LAST_GAP floats.
 FIRST_GAP = 14
 ROW_GAP = 15
 LAST_GAP = 16
@@ -128,7 +136,7 @@ CROP_ADDRESS, CROP_IS_FLOAT, CROP_HEIGHT, CROP_WIDTH = range(CROP_COLUMNS)
 # An example of a CONVOLUTION, with AVX-512 (V = 16): a 3×3 kernel, 32 → 48 channels of 28×28
 # pixels, padding 1. A pixel of the input is 32 floats, a row of it (28 + 1) · 32 = 928, its border
 # included. The depth is 3 · 3 · 32 = 288: 3 runs of 96 floats, 928 apart. The tile is 7 pixels × 3
-# vectors, so that NR = 48 and one panel has all channels: PANELS 1, LAST_PANELS 0. The panel's
+# vectors, so that NR = 48 and one panel has all channels: PANELS 1, SECOND_PANELS 0. The panel's
 # 288 · 48 floats are more than 8192 (tiles.py), so there are three depth blocks of one run each:
 # BLOCK_ROWS 3, BLOCK_ROW_PITCH 928, BLOCK_COLUMNS 1, RUNS 1, RUN_LENGTH 96. A strip is 512 // 28 =
 # 18 rows, of four tiles each.

@@ -24,7 +24,7 @@ _STRIP_PIXELS = 512  # their inputs and sums stay in the second level meanwhile
 
 
 def _tile_cycles(tile: Tile, depth: int) -> float:
-    """For each depth the slowest of three: multiply-adds, loads, waiting for an accumulator."""
+    """For each input the slowest of three: multiply-adds, loads, waiting for an accumulator."""
     pixels, vectors = tile
     sums = pixels * vectors
     return depth * max(sums / 2, (pixels + vectors) / 2, _LATENCY) + _TILE_START + _STORE * sums
@@ -41,22 +41,22 @@ def choose_tiles(
     vectors = columns[s.CHANNELS] // registers.floats
     row_pixels = columns[s.ROW_PIXELS]
     depth = runs * run_length
-    best: dict[int, tuple[float, int]] = {}  # by panel width in vectors: cycles, place
-    for place, tile in enumerate(registers.tiles):
+    best: dict[int, tuple[float, int]] = {}  # by panel width in vectors: cycles, index
+    for index, tile in enumerate(registers.tiles):
         if tile[0] > row_pixels:
             continue
         cycles = math.ceil(row_pixels / tile[0]) * _tile_cycles(tile, depth)
         if tile[1] not in best or cycles < best[tile[1]][0]:
-            best[tile[1]] = cycles, place
+            best[tile[1]] = cycles, index
     widths, counts = _panel_widths(vectors, {width: best[width][0] for width in best})
     result: dict[int, int] = {}
-    for column, width, count in zip((s.TILE, s.LAST_TILE), widths, counts, strict=True):
-        place = best[width][1]
-        result[column] = place
-        result[column + 1] = registers.tiles[place][0]
+    for column, width, count in zip((s.TILE, s.SECOND_TILE), widths, counts, strict=True):
+        index = best[width][1]
+        result[column] = index
+        result[column + 1] = registers.tiles[index][0]
         result[column + 2] = width * registers.floats
         result[column + 3] = count
-    widest = max(result[s.TILE_CHANNELS], result[s.LAST_TILE_CHANNELS])
+    widest = max(result[s.TILE_CHANNELS], result[s.SECOND_TILE_CHANNELS])
     return result | _depth_blocks(runs, run_pitch, run_length, widest)
 
 
@@ -90,9 +90,9 @@ def _depth_blocks(runs: int, run_pitch: int, run_length: int, panel_width: int) 
     most = max(_BLOCK_FLOATS // panel_width, 1)
     runs_in_block = max(n for n in _divisors(runs) if n * run_length <= most or n == 1)
     parts_of_run = min(n for n in _divisors(run_length) if run_length // n <= most)
-    if run_length // parts_of_run < most // 4:
-        # The only equal parts that fit are very short (of a prime length, say), or the run fits
-        # as it is: rather one part, even if it is too long.
+    if parts_of_run > 1 and run_length // parts_of_run < most // 4:
+        # The only equal parts that fit are very short (of a prime length, say): rather one part,
+        # even if it is too long.
         parts_of_run = 1
     return {
         s.RUNS: runs_in_block,
@@ -113,8 +113,8 @@ def sums_size(columns: Mapping[int, int]) -> int:
     """The floats that a CONVOLUTION needs for sums that are not complete yet."""
     if columns[s.BLOCK_ROWS] * columns[s.BLOCK_COLUMNS] == 1:
         return 0
-    widest = max(columns[s.TILE_CHANNELS], columns[s.LAST_TILE_CHANNELS])
-    tile_pixels = max(columns[s.TILE_PIXELS], columns[s.LAST_TILE_PIXELS])
+    widest = max(columns[s.TILE_CHANNELS], columns[s.SECOND_TILE_CHANNELS])
+    tile_pixels = max(columns[s.TILE_PIXELS], columns[s.SECOND_TILE_PIXELS])
     row_pixels = min(columns[s.ROW_PIXELS], max(_STRIP_PIXELS, tile_pixels))
     rows = max(_STRIP_PIXELS // columns[s.ROW_PIXELS], 1)
     # + tile_pixels: each row of sums is rounded up to whole tiles.
@@ -122,12 +122,12 @@ def sums_size(columns: Mapping[int, int]) -> int:
 
 
 def choose_depthwise_tile(
-    registers: Registers, columns: Mapping[int, int], *, is_spread: bool = False
+    registers: Registers, columns: Mapping[int, int], *, is_broadcast: bool = False
 ) -> dict[int, int]:
     """The columns of a DEPTHWISE step that name its tile.
 
-    ``is_spread``: the image has one channel, which all the output's channels read; to be asked
-    for where ``has_spread_tile`` says so.
+    ``is_broadcast``: the image has one channel, which all the output's channels read; to be asked
+    for where ``has_broadcast_tile`` says so.
     """
     vectors = columns[s.CHANNELS] // registers.floats
     row_pixels = columns[s.ROW_PIXELS]
@@ -138,7 +138,7 @@ def choose_depthwise_tile(
         return (
             tile.pixels <= row_pixels
             and vectors % tile.vectors == 0
-            and tile.is_spread == is_spread
+            and tile.is_broadcast == is_broadcast
             and (tile.tap_columns == 0 or tile[2:4] == (tap_columns, stride))
         )
 
@@ -165,10 +165,10 @@ def choose_depthwise_tile(
     }
 
 
-def has_spread_tile(registers: Registers, kernel_columns: int, stride: int, width: int) -> bool:
+def has_broadcast_tile(registers: Registers, kernel_columns: int, stride: int, width: int) -> bool:
     """Whether a tile is for images of one channel, such a kernel and rows of ``width`` outputs."""
     return any(
-        tile.is_spread and tile.vectors == 1 and tile.pixels <= width
+        tile.is_broadcast and tile.vectors == 1 and tile.pixels <= width
         for tile in registers.depthwise_tiles
         if (tile.tap_columns, tile.stride) == (kernel_columns, stride)
     )

@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import npshapenet
-from npshapenet.network import Convolution
+from npshapenet.image import network_input
+from npshapenet.network import Convolution, MeanPlaces
+from npshapenet.plain import PlainBackend
 from reference.illustrations.canvas import (
     BLUE,
     GRAY,
@@ -16,6 +18,7 @@ from reference.illustrations.canvas import (
     PURPLE,
     SKY,
     draw_face,
+    panels,
     plain_plot,
     show,
 )
@@ -26,6 +29,8 @@ from reference.shape_model import fit_parameters
 #: The box is moved to the right so far, in shares of its side.
 SHIFTS = np.linspace(0, 0.8, 17)
 SHOWN_SHIFTS = (0.0, 0.2, 0.4, 0.8)
+#: Points whose maps are shown: sharp, along an edge, and hidden under hair.
+SHOWN_POINTS = {"an eye's corner": 36, "the tip of the nose": 30, "the chin": 8, "the jaw": 3}
 
 
 def draw_layers(model: npshapenet.Model) -> Figure:
@@ -86,6 +91,34 @@ def draw_prediction(face: DemoFace, model: npshapenet.Model) -> Figure:
     labelled = face.landmarks - [crop.left, crop.top]
     picture.plot(*labelled.T, ".", color=ORANGE, markersize=4)
     draw_face(picture, parameters.landmarks(len(crop.gray)), SKY, markersize=4)
+    return figure
+
+
+def draw_maps(face: DemoFace, model: npshapenet.Model) -> Figure:
+    """Where each of some points may be, by the shares of its map's cells, and the mean place.
+
+    ValueError for a model that finds its points without maps.
+    """
+    weights = model.weights
+    maps = [layer.input for layer in weights.network.layers if isinstance(layer, MeanPlaces)]
+    if not maps:
+        raise ValueError("this model has no maps; accurate has")
+    crop = face.crop(model)
+    side = weights.network.input_shape[1]
+    backend = PlainBackend(weights.network, weights.tensors, weights.normalisation)
+    logits = backend.layer_outputs(network_input(crop.gray, side, weights.normalisation)[None])
+    shares = np.exp(logits[maps[0]] - logits[maps[0]].max(axis=(1, 2), keepdims=True))
+    figure, axes = panels(len(SHOWN_POINTS), 10.5, 2.5)
+    edge = len(crop.gray) - 0.5
+    for panel, (name, point) in zip(axes, SHOWN_POINTS.items(), strict=True):
+        show(panel, crop.gray, name)
+        panel.imshow(
+            shares[point],
+            cmap="magma",
+            alpha=0.55 + 0.45 * shares[point] / shares[point].max(),
+            extent=(-0.5, edge, edge, -0.5),
+        )
+        panel.plot(*model.predict(crop)[point], ".", color=SKY, markersize=5)
     return figure
 
 

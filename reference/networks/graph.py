@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from reference.networks.blocks import ConvolutionBlock, InvertedResidual, SeparableBlock
 from reference.networks.compact import CompactExtractor
+from reference.networks.layers import ShapeFitLayer
 from reference.networks.maps import MAP_SIZES, MapExtractor
 from reference.networks.original import OriginalExtractor
 from reference.networks.quality import QualityHead
@@ -72,8 +73,8 @@ def describe(network: ShapeNet, side_px: int) -> tuple[dict[str, Any], dict[str,
     """The graph as JSON and its tensors (float64) that give ``network.outputs``."""
     graph = Graph()
     last = emit(network.extractor, graph, "", INPUT)
-    if isinstance(network.extractor, MapExtractor):
-        _add_shape_fit(graph, network, last)
+    if network.shape_fit is not None:
+        _add_shape_fit(graph, last, network.shape_fit, network.quality)
         return {"input_shape": [1, side_px, side_px], "layers": graph.layers}, graph.tensors
     scales, offsets = _doubles(network.parameter_scales), _doubles(network.parameter_offsets)
     weight, bias = graph.tensors[f"{last}.weight"], graph.tensors[f"{last}.bias"]
@@ -187,23 +188,22 @@ def _(module: OriginalExtractor, graph: Graph, name: str, source: str) -> str:
     return source
 
 
-def _add_shape_fit(graph: Graph, network: ShapeNet, points: str) -> None:
+def _add_shape_fit(
+    graph: Graph, points: str, fit: ShapeFitLayer, quality: QualityHead | None
+) -> None:
     """From points to parameters, and beside them the quality, if there is one."""
-    fit = network.shape_fit
-    graph.tensors["fit.mean"], graph.tensors["fit.weight"] = (
-        _doubles(fit.mean),
-        _doubles(fit.weight),
-    )
-    features = next(
-        layer["input"] for layer in graph.layers if layer["name"] == f"map_{MAP_SIZES}_beside"
-    )
+    graph.tensors["fit.mean"] = _doubles(fit.mean)
+    graph.tensors["fit.weight"] = _doubles(fit.weight)
     graph.add("ShapeFit", "fit", points, scores=len(fit.weight))
-    if network.quality is not None:
-        pooled = graph.add("GlobalAveragePool", "pool", features)
-        hidden = emit(network.quality.hidden, graph, "quality_hidden", pooled)
-        graph.layers[-1]["activation"] = "hard_swish"
-        quality = emit(network.quality.dense, graph, "quality", hidden)
-        graph.add("Join", "parameters", "fit", other=quality)
+    if quality is None:
+        return
+    layers = {layer["name"]: layer for layer in graph.layers}
+    last_features = layers[f"map_{MAP_SIZES}_beside"]["input"]
+    pooled = graph.add("GlobalAveragePool", "pool", last_features)
+    hidden = emit(quality.hidden, graph, "quality_hidden", pooled)
+    graph.layers[-1]["activation"] = "hard_swish"
+    expected = emit(quality.dense, graph, "quality", hidden)
+    graph.add("Join", "parameters", "fit", other=expected)
 
 
 def _join_quality(graph: Graph, head: QualityHead) -> None:

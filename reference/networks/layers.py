@@ -45,9 +45,11 @@ SIZE_MIN = 1e-12
 
 
 class ShapeFitLayer(nn.Module):
-    """Points (N, L, 2) → the parameters (N, K + 4) of the nearest shape of a shape model.
+    """Points (N, L, 2) → the parameters (N, K + 4) of a shape near to them.
 
-    ``components`` (K, L, 2) are orthogonal, so that a score is a product with its component.
+    ``components`` (K, L, 2) are orthogonal, so that a score is a product with its component: the
+    nearest shape. ``weight`` (K, 2·L), which begins so, may be refined to trust some points less:
+    see ``reference.refine_fit``.
     """
 
     mean: Tensor
@@ -55,11 +57,9 @@ class ShapeFitLayer(nn.Module):
 
     def __init__(self, mean: Tensor, components: Tensor) -> None:
         super().__init__()
+        self.register_buffer("mean", mean.float())
         rows = components.flatten(1).float()
-        # Not in the network's state: they are the shape model's, which has its own place there.
-        self.register_buffer("mean", mean.float(), persistent=False)
-        weight = rows / rows.square().sum(dim=1, keepdim=True)
-        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("weight", rows / rows.square().sum(dim=1, keepdim=True))
 
     def forward(self, points: Tensor) -> Tensor:
         return fit_shape(points, self.mean, self.weight)
@@ -68,22 +68,39 @@ class ShapeFitLayer(nn.Module):
 def fit_shape(points: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
     """Points (N, L, 2) → scores, scale, angle in radians, translation (N, K + 4).
 
-    The similarity that takes ``mean`` (L, 2) onto the points by least squares (Gower,
-    Generalized Procrustes analysis, 1975); then ``weight`` (K, 2·L) times what is left of the
-    points, taken back, without the mean.
+    The similarity that takes ``mean`` (L, 2) onto the points by least squares; then ``weight``
+    (K, 2·L) times what is left of the points, taken back, without the mean.
     """
-    centre, middle = mean.mean(dim=0), points.mean(dim=1)
-    factors = (mean - centre) / (mean - centre).square().sum().clamp_min(SIZE_MIN)
+    factor, move = similarity_onto(points, mean)
+    scores = offsets(points, mean, factor, move) @ weight.T
+    scale = factor.square().sum(dim=1).sqrt()
+    angle_rad = torch.atan2(factor[:, 1], factor[:, 0])
+    return torch.cat([scores, scale[:, None], angle_rad[:, None], move], dim=1)
+
+
+def similarity_onto(points: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """The similarity that takes ``mean`` (L, 2) onto points (N, L, 2), by least squares.
+
+    In the complex plane it is the multiplication by a factor, of which real and imaginary part are
+    returned (N, 2), and the addition of a translation (N, 2) (Gower, Generalized Procrustes
+    analysis, 1975).
+    """
+    centre = mean.mean(dim=0)
+    u, v = ((mean - centre) / (mean - centre).square().sum().clamp_min(SIZE_MIN)).unbind(dim=1)
     x, y = points.unbind(dim=-1)
-    real = x @ factors[:, 0] + y @ factors[:, 1]
-    imaginary = y @ factors[:, 0] - x @ factors[:, 1]
-    square = real.square() + imaginary.square()
-    along, across = real / square.clamp_min(SIZE_MIN), imaginary / square.clamp_min(SIZE_MIN)
-    move_x = middle[:, 0] - (real * centre[0] - imaginary * centre[1])
-    move_y = middle[:, 1] - (real * centre[1] + imaginary * centre[0])
-    x, y = x - move_x[:, None], y - move_y[:, None]
-    back_x = along[:, None] * x + across[:, None] * y
-    back_y = along[:, None] * y - across[:, None] * x
-    scores = (torch.stack([back_x, back_y], dim=-1) - mean).flatten(1) @ weight.T
-    transform = [square.sqrt(), torch.atan2(imaginary, real), move_x, move_y]
-    return torch.cat([scores, torch.stack(transform, dim=1)], dim=1)
+    factor = torch.stack([x @ u + y @ v, y @ u - x @ v], dim=1)
+    return factor, points.mean(dim=1) - _times(factor, centre[None, None])[:, 0]
+
+
+def offsets(points: Tensor, mean: Tensor, factor: Tensor, move: Tensor) -> Tensor:
+    """How points (N, L, 2), taken back by a similarity, differ from ``mean`` (L, 2): (N, 2·L)."""
+    conjugate = factor * factor.new_tensor([1, -1])
+    inverse = conjugate / factor.square().sum(dim=1, keepdim=True).clamp_min(SIZE_MIN)
+    return (_times(inverse, points - move[:, None]) - mean).flatten(1)
+
+
+def _times(factors: Tensor, points: Tensor) -> Tensor:
+    """Complex factors (N, 2) times points (N or 1, L, 2)."""
+    real, imaginary = factors[:, None].unbind(dim=-1)
+    x, y = points.unbind(dim=-1)
+    return torch.stack([real * x - imaginary * y, imaginary * x + real * y], dim=-1)

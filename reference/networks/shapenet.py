@@ -41,7 +41,9 @@ class ShapeNet(nn.Module):
         super().__init__()
         self.extractor = extractor
         self.shape_layer = ShapeLayer(mean, components)
-        self.shape_fit = ShapeFitLayer(mean, components)
+        self.shape_fit: ShapeFitLayer | None = None
+        if isinstance(extractor, MapExtractor):
+            self.shape_fit = ShapeFitLayer(mean, components)
         self.similarity_layer = SimilarityLayer()
         self.register_buffer("parameter_scales", parameter_scales.float())
         self.register_buffer("parameter_offsets", parameter_offsets.float())
@@ -96,7 +98,7 @@ class ShapeNet(nn.Module):
         return self.landmarks(parameters)
 
     def _to_parameters(self, found: Tensor) -> Tensor:
-        if isinstance(self.extractor, MapExtractor):
+        if self.shape_fit is not None:
             parameters: Tensor = self.shape_fit(found)
             return parameters
         return found * self.parameter_scales + self.parameter_offsets

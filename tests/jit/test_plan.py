@@ -82,16 +82,16 @@ def test_depthwise_kernels_of_common_sizes_load_each_input_once(
     plan = make_plan(Network((32, 28, 28), (layer,)), random_tensors(layer), table)
     (step,) = plan.steps[plan.steps[:, s.KIND] == s.DEPTHWISE]
     tile = table.depthwise_tiles[step[s.TILE]]
-    assert (tile.tap_columns, tile.stride, tile.is_spread) == (kernel, stride, False)
+    assert (tile.tap_columns, tile.stride, tile.is_broadcast) == (kernel, stride, False)
 
 
 @pytest.mark.parametrize("name", ALL_REGISTERS)
-def test_a_first_convolution_of_a_gray_image_is_spread(name: str) -> None:
+def test_a_first_convolution_of_a_gray_image_is_broadcast(name: str) -> None:
     table, _ = ALL_REGISTERS[name]
     layer = Convolution("stem", "input", 16, (3, 3), (2, 2), (1, 1))
     plan = make_plan(Network((1, 28, 28), (layer,)), random_tensors(layer), table)
     (step,) = plan.steps[plan.steps[:, s.KIND] == s.DEPTHWISE]
-    assert table.depthwise_tiles[step[s.TILE]].is_spread
+    assert table.depthwise_tiles[step[s.TILE]].is_broadcast
 
 
 def random_tensors(layer: Convolution) -> dict[str, Floats]:
@@ -111,7 +111,7 @@ def test_panels_cover_the_channels(
     table, _ = ALL_REGISTERS[name]
     plan = make_plan(network, tensors, table)
     for step in plan.steps[plan.steps[:, s.KIND] == s.CONVOLUTION]:
-        columns = (s.TILE, s.LAST_TILE) if step[s.LAST_PANELS] else (s.TILE,)
+        columns = (s.TILE, s.SECOND_TILE) if step[s.SECOND_PANELS] else (s.TILE,)
         channels = 0
         for column in columns:
             pixels, vectors = table.tiles[step[column]]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -211,6 +211,72 @@ def test_crop_of_array_and_picture_agree(rng):
     np.testing.assert_allclose(floats.gray * 255, expected.gray, rtol=0, atol=1e-4)
 
 
+def cropped_by_tables(photo, crop, gray):
+    """The crop's pixels, each looked up in the gray photo."""
+    height, width = photo.shape[:2]
+    side = len(crop.gray)
+    rows = np.clip(np.arange(crop.top, crop.top + side), 0, height - 1)
+    columns = np.clip(np.arange(crop.left, crop.left + side), 0, width - 1)
+    return gray[np.ix_(rows, columns)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, 50),
+    st.integers(1, 50),
+    st.tuples(*[st.floats(-60, 60)] * 2),
+    st.floats(1, 60),
+    st.floats(0.3, 3),
+    st.integers(0, 2**32 - 1),
+)
+# A small crop of a large box may lie beside the photo, on any side of it.
+@example(40, 50, (-55, -50), 60, 0.3, 0)
+@example(40, 50, (49, 39), 60, 0.3, 0)
+@example(5, 5, (-10, -10), 16, 1.5, 0)  # around all of it
+@example(50, 50, (10, 10), 20, 1.5, 0)  # inside
+def test_crop_repeats_the_nearest_pixel(height, width, corner, size, factor, seed):
+    pixels = photo_pixels(np.random.default_rng(seed), height, width)
+    gray = np.asarray(Image.fromarray(pixels).convert("L"))
+    box = Box.from_ltwh(*corner, size, size)
+    try:
+        crop = crop_face(pixels, box, factor)
+    except ValueError:
+        reject()  # too small, too large or outside
+    expected = cropped_by_tables(pixels, crop, gray)
+    np.testing.assert_array_equal(crop.gray, expected)
+    photos = {
+        "mirrored": pixels[:, ::-1].copy()[:, ::-1],
+        "read-only": read_only(pixels.copy()),
+        "gray": gray,
+        "gray by columns": np.asfortranarray(gray),
+        "integers": gray.astype(">i4"),
+        "picture": Image.fromarray(pixels),
+    }
+    for name, photo in photos.items():
+        again = crop_face(photo, box, factor).gray
+        np.testing.assert_array_equal(again, expected, err_msg=name)
+        assert (again.dtype, again.flags.writeable, again.flags.c_contiguous) == (
+            np.uint8,
+            True,
+            True,
+        )
+
+
+def test_colours_become_gray_as_pillow_has_it():
+    """Every pair of levels of two channels, and grays, where rounding decides."""
+    levels = np.arange(256, dtype=np.uint8)
+    first, second = np.meshgrid(levels, levels)
+    for third in (0, 1, 127, 255):
+        for order in ((0, 1, 2), (2, 0, 1), (1, 2, 0)):
+            channels = (first, second, np.full_like(first, third))
+            pixels = np.stack([channels[place] for place in order], axis=2)
+            crop = crop_face(pixels, Box(0, 0, 256, 256), 1.0)
+            expected = np.asarray(Image.fromarray(pixels).convert("L"))
+            np.testing.assert_array_equal(crop.gray, expected)
+            weighted = pixels.astype(np.int64) @ [19595, 38470, 7471]
+            np.testing.assert_array_equal(crop.gray, (weighted + 0x8000) >> 16)
+
+
 def test_box_may_be_its_edges(rng):
     pixels = photo_pixels(rng)
     expected = crop_face(pixels, Box(20, 10, 40, 30), 1.5)
@@ -223,8 +289,9 @@ def test_box_may_be_its_edges(rng):
 
 def test_crop_leaves_the_photo_alone(rng):
     pixels = photo_pixels(rng)[:, :, 0].copy()
-    crop = crop_face(pixels, Box(20, 10, 40, 30), 1.5)
-    assert not np.shares_memory(crop.gray, pixels)
+    for box in (Box(20, 10, 40, 30), Box(0, 0, 80, 60)):
+        crop = crop_face(pixels, box, 1.5)
+        assert not np.shares_memory(crop.gray, pixels)
 
 
 def test_small_crop_names_the_box(rng):

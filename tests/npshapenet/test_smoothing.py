@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from npshapenet.smoothing import DEFAULT_SMOOTHING, OneEuroFilter, Smoothing
+from npshapenet.smoothing import DEFAULT_SMOOTHING, OneEuroFilter, Smoothing, face_size
 
 FRAME_S = 1 / 30
 
@@ -87,6 +87,15 @@ def test_the_size_of_the_face_makes_no_difference(
     for k, points in enumerate(moving):
         expected = small(points, k * FRAME_S) * scale
         np.testing.assert_allclose(large(points * scale, k * FRAME_S), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(68, 2), (5, 2), (1, 2)])
+def test_the_size_of_a_face_is_the_longer_side_of_its_points(
+    shape: tuple[int, int], rng: np.random.Generator
+) -> None:
+    for spread in ([200, 30], [30, 200], [0.1, 0.2]):
+        points = rng.uniform(-100, 100) + rng.uniform(size=shape) * spread
+        assert face_size(points) == max(1, np.ptp(points, axis=0).max())
 
 
 def test_reset_forgets(face: np.ndarray) -> None:
