@@ -32,7 +32,7 @@ from reference.networks.compact import CompactExtractor
 from reference.networks.maps import MapExtractor
 from reference.networks.quality import QualityHead, expected_error_loss
 from reference.networks.shapenet import ShapeNet
-from reference.training import collect
+from reference.training import check_points, collect
 
 #: The error that a picture without a face counts as: points spread at random over a crop have more.
 NO_FACE_PERCENT = 50.0
@@ -109,11 +109,7 @@ def train_quality(
     recipe = checkpoint.recipe
     files = [read_weighted(entry) for entry in data_entries]
     data = collect(files, recipe.training.held_out)
-    if data.markup != checkpoint.markup:
-        raise ValueError(
-            f"the network finds the points of {checkpoint.markup.name}; the faces' are those of "
-            f"{data.markup.name}, or of another markup of that name"
-        )
+    check_points(checkpoint, data)
     usual, far = recipe.augmentation, further(recipe.augmentation)
     side_px = checkpoint.side_px
     faces = [

@@ -88,6 +88,15 @@ def collect(files: Sequence[tuple[str, Faces, float]], held_out: int) -> Trainin
     )
 
 
+def check_points(checkpoint: Checkpoint, data: TrainingData) -> None:
+    """ValueError where a network finds other points than those that the faces are labelled with."""
+    if checkpoint.markup != data.markup:
+        raise ValueError(
+            f"the network finds the points of {checkpoint.markup.name}; the faces' are those of "
+            f"{data.markup.name}, or of another markup of that name"
+        )
+
+
 def held_out_images(data: TrainingData, side_px: int) -> tuple[Tensor, Tensor]:
     """Images and landmarks of the held-out faces; of those trained on where none are."""
     faces = data.held_out if len(data.held_out.crops) else data.faces
