@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from reference.atomic import write_atomically
+from reference.data.markup import IBUG68, Markup
+from reference.data.markup import from_values as markup_from_values
 from reference.networks.build import build_extractor
 from reference.networks.quality import QualityHead
 from reference.networks.shapenet import TRANSFORM_COUNT, ShapeNet
@@ -48,6 +50,7 @@ class Checkpoint:
     ``step`` is the number of steps done; ``log`` has a row of figures for each validation;
     ``data`` says which files were trained on (base name, faces, weight). ``running_loss`` is
     NaN before the first step. ``quality`` is the state of a quality head, once one is trained.
+    ``markup`` says what the landmarks are; the file has it where they aren't iBUG's.
     """
 
     recipe: Recipe
@@ -63,6 +66,7 @@ class Checkpoint:
     log: tuple[Mapping[str, float], ...]
     running_loss: float = math.nan
     quality: Mapping[str, Tensor] | None = None
+    markup: Markup = IBUG68
 
     @property
     def extractor(self) -> str:
@@ -103,6 +107,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically."""
     values = {key: getattr(checkpoint, key) for key in Checkpoint.__dataclass_fields__}
     values["recipe"] = to_values(checkpoint.recipe)
+    if values.pop("markup") != IBUG68:
+        values["markup"] = checkpoint.markup.to_values()
     values["format"] = FORMAT
 
     def write(file: BinaryIO) -> None:
@@ -146,6 +152,8 @@ def from_stored(path: Path, values: Any) -> Checkpoint:
     values = {key: value for key, value in values.items() if key != "format"}
     try:
         values["recipe"] = from_values(values["recipe"])
+        if "markup" in values:
+            values["markup"] = markup_from_values(values["markup"])
         checkpoint = Checkpoint(**values)
         _check(checkpoint)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -163,7 +171,7 @@ def _check(checkpoint: Checkpoint) -> None:
     shape_model = checkpoint.shape_model
     if set(shape_model) != set(SHAPE_MODEL_KEYS):
         raise ValueError(f"its shape model has {', '.join(shape_model)}")
-    landmark_count = len(shape_model["mean"])
+    landmark_count = checkpoint.markup.point_count
     score_count = len(shape_model["components"])
     shapes = {
         "mean": (landmark_count, 2),

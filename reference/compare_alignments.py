@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m reference.compare_alignments",
         description="Compare the alignments of the training shapes before PCA: the error that "
         "truncation leaves and, with --epochs, what a short training reaches. Both are the mean "
-        "inter-ocular NME in percent of the faces held out of the first file.",
+        "NME in percent of the faces held out of the first file.",
     )
     parser.add_argument("--recipe", type=Path, required=True, help="settings in TOML")
     parser.add_argument("--data", nargs="+", required=True, metavar="FACES[:WEIGHT]")
@@ -76,6 +76,7 @@ def print_floors(data: TrainingData, recipe: Recipe, counts: Sequence[int]) -> N
                     data, ShapeModelSettings(components=count, alignment=alignment), side_px
                 ),
                 truth.double().numpy(),
+                data.markup,
             )
             for count in counts
         ]

@@ -20,10 +20,11 @@ from tqdm import tqdm
 from reference.checkpoint import CheckpointError
 from reference.data.crop import Geometry
 from reference.data.dataset import Faces, FacesError, describe, write_faces
+from reference.data.markup import IBUG68, Markup
 from reference.data.sources import read_weighted
 from reference.data.steps import Steps, loader
 from reference.networks.shapenet import ShapeNet
-from reference.recipe import RecipeError, read_recipe
+from reference.recipe import RecipeError, check_mirror, read_recipe
 from reference.teacher import read_teachers, teach
 from reference.training import collect, held_out_images
 
@@ -36,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         recipe = read_recipe(options.recipe)
         side_px = recipe.network.side_px
-        teachers = read_teachers(options.teachers, side_px)
         files = [read_weighted(entry) for entry in options.data]
         data = collect(files, recipe.training.held_out)
+        check_mirror(recipe, data.markup)
+        teachers = read_teachers(options.teachers, side_px, data.markup)
         steps = Steps(
             data.faces,
             data.weights,
@@ -49,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         views = _views(steps, options.epochs * steps.steps_per_epoch, teachers, options.trust)
         images, landmarks = zip(*views, held_out_images(data, side_px), strict=True)
-        faces = as_faces(torch.cat(images), torch.cat(landmarks), data.crop_factor, options.seed)
+        faces = as_faces(
+            torch.cat(images), torch.cat(landmarks), data.crop_factor, options.seed, data.markup
+        )
         write_faces(options.out, faces)
     except (CheckpointError, FacesError, RecipeError, OSError) as error:
         print(f"reference.distil: {error}", file=sys.stderr)
@@ -91,17 +95,21 @@ def _views(
     ):
         # The teachers see what will be stored.
         stored = (images * 255).round() / 255
-        views.append((stored, trust * teach(teachers, stored) + (1 - trust) * labels))
+        found = teach(teachers, stored, steps.faces.markup)
+        views.append((stored, trust * found + (1 - trust) * labels))
     return views
 
 
-def as_faces(images: Tensor, landmarks: Tensor, crop_factor: float, seed: int) -> Faces:
+def as_faces(
+    images: Tensor, landmarks: Tensor, crop_factor: float, seed: int, markup: Markup = IBUG68
+) -> Faces:
     """Network images (N, 1, side, side) and landmarks (N, L, 2), −1 to 1, as a faces file's.
 
     Without room around them. A view has no place in a photo: its box and frame are zeros.
     """
     count, side_px = len(images), images.shape[-1]
     geometry = Geometry(side_px, margin_px=0, crop_factor=crop_factor)
+    source = {"labels": "", "title": "views", "faces": count}
     stored = (landmarks + 1) * (side_px / 2) - 0.5
     return Faces(
         crops=(images[:, 0] * 255).round().to(torch.uint8).numpy(),
@@ -110,7 +118,7 @@ def as_faces(images: Tensor, landmarks: Tensor, crop_factor: float, seed: int) -
         boxes=np.zeros((count, 4), np.float32),
         crop_frames=np.zeros((count, 3), np.int32),
         photo_edges=np.tile(np.array([0, 0, side_px, side_px], np.float32), (count, 1)),
-        meta=describe(geometry, seed, [{"labels": "", "title": "views", "faces": count}], {}),
+        meta=describe(geometry, seed, [source], {}, markup),
     )
 
 

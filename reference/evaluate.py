@@ -14,15 +14,16 @@ from npshapenet.model import BackendName
 from reference import sheets
 from reference.data.backgrounds import FAMILIES, TESTING_FAMILIES, Family
 from reference.data.labels import LabelError
+from reference.data.markup import IBUG68, Markup, MarkupError, read_markup
 from reference.evaluation import Evaluation, Failure, evaluate, unchanged
 from reference.framing import MIX_DRAWS
 from reference.measures import Asked, Backgrounds, Measures, measure, measure_backgrounds
 from reference.perturbation import Perturbation
 from reference.plots import Mark
 from reference.report import (
-    NORMALISER,
     draw,
     draw_measures,
+    normaliser,
     qualities_of_faces,
     table,
     title,
@@ -46,7 +47,7 @@ systems
 labels
   dlib's XML, or a folder of iBUG's .pts files with an image beside each
 figures
-  NME is the mean distance of the 68 landmarks over the {NORMALISER},
+  NME is the mean distance of the 68 landmarks over the {normaliser(IBUG68)},
   in %, here its mean and median over the faces; AUC@8 is the area under the cumulative error
   curve from 0 to 8 %, between 0 and 1; FR@8 and FR@10 are the share of faces over 8 and 10 %.
   Openings are the distances of the lids and of the inner lips over the same distance, in %; the
@@ -64,6 +65,10 @@ figures
   moved. Where the weights give a quality (the NME that they expect): its rank correlation with
   the true NME, the true NME by tenths of the expected, and the area under the ROC curve by which
   it tells faces from crops without one ("never seen in training": {", ".join(TESTING_FAMILIES)}).
+other points
+  Networks that were trained on faces prepared with a markup of their own are measured by it; for
+  others of another number of points --markup names its file. There are no regions, openings,
+  --framing, --steadiness and --soundness then.
 exit status
   0 done, 1 a set or a system gave no figure at all, 2 a wrong command line or unusable system
 
@@ -79,10 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status (2, usage, is argparse's)."""
     parser, options = _parse(arguments)
     try:
-        systems = open_systems(options.systems, options.backend)
+        systems = open_systems(options.systems, options.backend, options.markup)
+        _check_asked(parser, options, systems[0].markup)
         if options.out:
             options.out.mkdir(parents=True, exist_ok=True)
-    except (UnusableSystem, OSError) as error:
+    except (UnusableSystem, MarkupError, OSError) as error:
         parser.error(str(error))
     try:
         evaluations = _evaluate_all(systems, options)
@@ -103,12 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if has_all and len(evaluations) == len(options.labels) else 1
 
 
-def _evaluate_all(systems: Sequence[System], options: argparse.Namespace) -> list[Evaluation]:
+def _evaluate_all(systems: Sequence[OpenSystem], options: argparse.Namespace) -> list[Evaluation]:
     """Evaluate set by set, telling of each as soon as it is done; a set that is none is named."""
     evaluations = []
     for labels, name in zip(options.labels, set_names(options.labels), strict=True):
         try:
-            evaluation = evaluate(systems, labels, name, options.change, progress=True)
+            evaluation = evaluate(
+                systems, labels, name, options.change, progress=True, markup=systems[0].markup
+            )
         except LabelError as error:
             print(f"reference.evaluate: {error}", file=sys.stderr)
             continue
@@ -175,9 +183,22 @@ def _list_failures(what: str, failures: Sequence[Failure]) -> None:
         print(f"  … and {rest} more; metrics.json of --out names all", file=sys.stderr)
 
 
-def open_systems(texts: Sequence[str], backend: BackendName | None) -> list[OpenSystem]:
-    """Load the systems; where two have the same short name, both get the one that was given."""
-    systems = [open_system(text, backend) for text in texts]
+def open_systems(
+    texts: Sequence[str], backend: BackendName | None, markup_file: Path | None = None
+) -> list[OpenSystem]:
+    """Load the systems; where two have the same short name, both get the one that was given.
+
+    UnusableSystem for one that can't be evaluated, or not together with the first; MarkupError for
+    a file that is no markup.
+    """
+    markup = None if markup_file is None else read_markup(markup_file)
+    systems = [open_system(text, backend, markup) for text in texts]
+    for text, system in zip(texts, systems, strict=True):
+        if system.markup != systems[0].markup:
+            raise UnusableSystem(
+                f"{text}: finds the points of {system.markup.name}, {texts[0]} those of "
+                f"{systems[0].markup.name}: they can't be measured on the same labels"
+            )
     counts = Counter(system.name for system in systems)
     named = [
         dataclasses.replace(system, name=text) if counts[system.name] > 1 else system
@@ -186,6 +207,17 @@ def open_systems(texts: Sequence[str], backend: BackendName | None) -> list[Open
     if twice := [name for name, count in Counter(s.name for s in named).items() if count > 1]:
         raise UnusableSystem(f"{twice[0]}: is named twice")
     return named
+
+
+def _check_asked(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, markup: Markup
+) -> None:
+    """Exit with the usage where something is asked for that only iBUG's points have."""
+    if markup != IBUG68 and (options.framing or options.steadiness or options.soundness):
+        parser.error(
+            f"--framing, --steadiness and --soundness are for the points of {IBUG68.name}, "
+            f"not for those of {markup.name}"
+        )
 
 
 def _parse(arguments: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -200,6 +232,12 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.ArgumentParser, ar
         "--labels", nargs="+", type=Path, required=True, help="what to measure it on"
     )
     parser.add_argument("--backend", choices=BACKENDS, help="of weights files that name none")
+    parser.add_argument(
+        "--markup",
+        type=Path,
+        metavar="TOML",
+        help="what the points of the labels are, where the systems don't say",
+    )
     parser.add_argument("--out", type=Path, help="folder for figures and pictures, made if missing")
     parser.add_argument(
         "--sheets",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from reference import metrics
 from reference.data.labels import LabelError, LabelledFace
+from reference.data.markup import IBUG68, Markup
 from reference.metrics import Figures
 from reference.systems import System
 from reference.views import View, open_view, open_views
@@ -43,8 +44,9 @@ class Result:
     """What one system found on the faces of one set.
 
     ``places`` (M,) are the places of the faces in the set, in order; ``predictions`` and
-    ``truth`` (M, 68, 2) their landmarks; ``is_inside`` (M,) says of which 1.5 × the box needs no
-    pixel from outside the photo; ``failures`` has the N − M other faces.
+    ``truth`` (M, L, 2) their landmarks; ``is_inside`` (M,) says of which 1.5 × the box needs no
+    pixel from outside the photo; ``failures`` has the N − M other faces; ``markup`` says what the
+    landmarks are.
     """
 
     places: NDArray[np.intp]
@@ -52,17 +54,18 @@ class Result:
     truth: Floats
     is_inside: NDArray[np.bool_]
     failures: Sequence[Failure]
+    markup: Markup = IBUG68
 
     def nme_percent(self) -> Floats:
-        """The error of each face found (M,), in percent of the inter-ocular distance."""
-        return metrics.interocular_nme_percent(self.predictions, self.truth)
+        """The error of each face found (M,), in percent of the distance of the scale points."""
+        return metrics.normalised_mean_errors_percent(self.predictions, self.truth, self.markup)
 
     def figures(self, only_inside: bool = False) -> Figures | None:
         """The figures over the faces found, or those of them inside; None where there is none."""
         chosen = self.is_inside if only_inside else np.ones_like(self.is_inside)
         if not chosen.any():
             return None
-        return metrics.summarise(self.predictions[chosen], self.truth[chosen])
+        return metrics.summarise(self.predictions[chosen], self.truth[chosen], self.markup)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +82,11 @@ class Evaluation:
     skipped: Sequence[Failure]
     results: Mapping[str, Result]
     change: Change
+    markup: Markup = IBUG68
 
     def view(self, place: int) -> View:
         """Open a face again, as it was shown; LabelError where its photo is gone by now."""
-        return self.change(open_view(self.faces[place]), place)
+        return self.change(open_view(self.faces[place], self.markup), place)
 
 
 def evaluate(
@@ -91,8 +95,9 @@ def evaluate(
     name: str,
     change: Change = unchanged,
     progress: bool = False,
+    markup: Markup = IBUG68,
 ) -> Evaluation:
-    """Show each labelled face to each system, each photo opened once.
+    """Show each labelled face to each system, each photo opened once; all have the markup's points.
 
     A label that can't be evaluated, and a face with which a system can't work (it raises
     ValueError, or finds what isn't finite), is kept by name and left out of the figures.
@@ -103,7 +108,7 @@ def evaluate(
     inside: list[bool] = []
     skipped: list[Failure] = []
     found: dict[str, list[Floats | Failure]] = {system.name: [] for system in systems}
-    for opened in open_views(labels, name, progress):
+    for opened in open_views(labels, name, progress, markup):
         if isinstance(opened, LabelError):
             skipped.append(Failure(opened.image, opened.kind, opened.detail))
             continue
@@ -113,8 +118,10 @@ def evaluate(
         inside.append(view.is_inside)
         for system in systems:
             found[system.name].append(_landmarks_or_failure(system, view, face.name))
-    results = {system: _result(outcomes, truth, inside) for system, outcomes in found.items()}
-    return Evaluation(name, labels, faces, skipped, results, change)
+    results = {
+        system: _result(outcomes, truth, inside, markup) for system, outcomes in found.items()
+    }
+    return Evaluation(name, labels, faces, skipped, results, change, markup)
 
 
 def _landmarks_or_failure(system: System, view: View, face: str) -> Floats | Failure:
@@ -128,14 +135,18 @@ def _landmarks_or_failure(system: System, view: View, face: str) -> Floats | Fai
 
 
 def _result(
-    outcomes: Sequence[Floats | Failure], truth: Sequence[Floats], inside: Sequence[bool]
+    outcomes: Sequence[Floats | Failure],
+    truth: Sequence[Floats],
+    inside: Sequence[bool],
+    markup: Markup,
 ) -> Result:
     found = {p: item for p, item in enumerate(outcomes) if not isinstance(item, Failure)}
-    shape = (len(found), metrics.LANDMARKS, 2)
+    shape = (len(found), markup.point_count, 2)
     return Result(
         places=np.array(list(found), np.intp),
         predictions=np.array(list(found.values()), np.float64).reshape(shape),
         truth=np.array([truth[place] for place in found], np.float64).reshape(shape),
         is_inside=np.array([inside[place] for place in found], bool),
         failures=[item for item in outcomes if isinstance(item, Failure)],
+        markup=markup,
     )

@@ -26,6 +26,7 @@ from npshapenet.shape import ShapeModel, split_outputs
 from npshapenet.weights import Normalisation, Storage, Weights, WeightsError, read, write
 from reference import original_checkpoints, torchscript
 from reference.checkpoint import Checkpoint, CheckpointError, from_stored, is_ours, read_file
+from reference.data.markup import IBUG68
 from reference.networks.graph import GraphError, describe
 from reference.networks.original import Norm
 from reference.networks.run_graph import run_graph
@@ -221,10 +222,20 @@ def to_weights(
         shape_model=ShapeModel(mean.numpy(), components.numpy(), limits),
         normalisation=Normalisation(scale=1.0, offset=0.0),
         crop_factor=checkpoint.crop_factor,
-        markup="ibug68" if len(mean) == 68 else f"points{len(mean)}",
+        markup=_markup_name(checkpoint, len(mean)),
         provenance=provenance,
         storage=storage,
     )
+
+
+def _markup_name(checkpoint: Checkpoint | OriginalCheckpoint, point_count: int) -> str:
+    """What the weights file calls the points: iBUG's by their name, others by their count.
+
+    The original's checkpoints say nothing of theirs; of 68 they are iBUG's.
+    """
+    is_other = isinstance(checkpoint, Checkpoint) and checkpoint.markup != IBUG68
+    is_ibug = point_count == IBUG68.point_count and not is_other
+    return IBUG68.name if is_ibug else f"points{point_count}"
 
 
 def export(weights: Weights, extractor: str, path: Path | None) -> float:
@@ -322,7 +333,9 @@ def _terms(stated: str, data: Sequence[Mapping[str, Any]]) -> str:
 
 def _training(checkpoint: Checkpoint) -> dict[str, Any]:
     """How a network of ours was trained."""
+    markup = checkpoint.markup
     return {
+        **({} if markup == IBUG68 else {"markup": markup.to_values()}),
         "recipe": to_values(checkpoint.recipe),
         "data": [dict(entry) for entry in checkpoint.data],
         "steps": checkpoint.step,

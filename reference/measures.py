@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from reference import quality
 from reference.data.backgrounds import TESTING_FAMILIES, Family, background_crops, families_of
+from reference.data.markup import IBUG68
 from reference.evaluation import Evaluation
 from reference.framing import Framing, measure_framing
 from reference.openings import OpeningError, opening_errors
@@ -130,15 +131,19 @@ class Backgrounds:
 def measure(
     systems: Sequence[System], evaluation: Evaluation, asked: Asked, progress: bool = False
 ) -> Measures:
-    """Measure what is asked for on an evaluation's set, shown as it is labelled."""
+    """Measure what is asked for on an evaluation's set, shown as it is labelled.
+
+    Openings are of iBUG's points alone, and so is all that is asked for.
+    """
     found = {name: item for name, item in evaluation.results.items() if len(item.places)}
     models = [system for system in systems if isinstance(system, ModelSystem)]
-    labels, seed = evaluation.labels, asked.seed
+    labels, seed, markup = evaluation.labels, asked.seed, evaluation.markup
+    faces = found if markup == IBUG68 else {}
     return Measures(
-        openings={n: opening_errors(item.predictions, item.truth) for n, item in found.items()},
+        openings={n: opening_errors(item.predictions, item.truth) for n, item in faces.items()},
         floors_percent={
             model.name: truncation_floor_percent(
-                model.model.weights.shape_model, found[model.name].truth
+                model.model.weights.shape_model, found[model.name].truth, markup
             )
             for model in models
             if model.name in found

@@ -4,6 +4,7 @@ Sizes: N faces, 68 landmarks in iBUG's order (indices from 0). Errors are in per
 inter-ocular distance: from outer eye corner to outer eye corner, the normaliser of the 300-W
 challenge (Sagonas et al., "300 Faces In-The-Wild Challenge: Database and Results", Image and
 Vision Computing 2016), which is larger than the distance of the pupils that other papers use.
+Of another markup, L landmarks, errors are in percent of the distance of its ``scale_points``.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reference.data.markup import IBUG68, Markup
+
 Floats = NDArray[np.float64]
 
-LANDMARKS: Final = 68
-RIGHT_EYE_OUTER_CORNER: Final = 36
-LEFT_EYE_OUTER_CORNER: Final = 45
+LANDMARKS: Final = IBUG68.point_count
 
 #: The landmarks of each region of which an error is reported.
 REGIONS: Final = MappingProxyType(
@@ -41,40 +42,74 @@ FAILURE_LIMITS_PERCENT: Final = (8.0, 10.0)
 def interocular_distances_px(truth: ArrayLike) -> Floats:
     """Distance of the outer eye corners, 36 and 45, of each face: (N, 68, 2) → (N,).
 
-    In the unit of the input. ValueError for another shape, for numbers that aren't finite and
-    for faces whose eye corners coincide.
+    In the unit of the input. ValueError as `scale_distances_px`.
     """
-    points = _checked_landmarks("truth", truth)
-    distances = _lengths(points[:, RIGHT_EYE_OUTER_CORNER] - points[:, LEFT_EYE_OUTER_CORNER])
+    return scale_distances_px(truth, IBUG68)
+
+
+def scale_distances_px(truth: ArrayLike, markup: Markup) -> Floats:
+    """Distance of the two scale points of the markup, of each face: (N, L, 2) → (N,).
+
+    In the unit of the input. ValueError for another shape, for numbers that aren't finite and
+    for faces whose scale points coincide.
+    """
+    points = _checked_landmarks("truth", truth, markup)
+    first, second = markup.scale_points
+    distances = _lengths(points[:, first] - points[:, second])
     coinciding = np.flatnonzero(distances == 0)
     if coinciding.size:
         raise ValueError(
-            f"the outer eye corners (36, 45) of face {coinciding[0]} are in one place: "
+            f"the {scale_points_text(markup)} of face {coinciding[0]} are in one place: "
             "there is no distance to divide by"
         )
     return distances
 
 
+def scale_points_text(markup: Markup) -> str:
+    """What to call the two points whose distance normalises errors."""
+    first, second = markup.scale_points
+    return f"{'outer eye corners' if markup == IBUG68 else 'points'} ({first}, {second})"
+
+
 def interocular_errors_percent(prediction: ArrayLike, truth: ArrayLike) -> Floats:
     """Distance of each predicted landmark from its true place: 2 × (N, 68, 2) → (N, 68).
 
-    In percent of the face's inter-ocular distance. ValueError as `interocular_distances_px`.
+    In percent of the face's inter-ocular distance. ValueError as `scale_distances_px`.
     """
-    true_points = _checked_landmarks("truth", truth)
-    predicted_points = _checked_landmarks("prediction", prediction)
+    return normalised_errors_percent(prediction, truth, IBUG68)
+
+
+def normalised_errors_percent(prediction: ArrayLike, truth: ArrayLike, markup: Markup) -> Floats:
+    """Distance of each predicted landmark from its true place: 2 × (N, L, 2) → (N, L).
+
+    In percent of the distance of the scale points. ValueError as `scale_distances_px`.
+    """
+    true_points = _checked_landmarks("truth", truth, markup)
+    predicted_points = _checked_landmarks("prediction", prediction, markup)
     if len(predicted_points) != len(true_points):
         raise ValueError(f"{len(predicted_points)} predictions for {len(true_points)} faces")
     distances = _lengths(predicted_points - true_points)
-    return 100 * distances / interocular_distances_px(true_points)[:, None]
+    return 100 * distances / scale_distances_px(true_points, markup)[:, None]
 
 
 def interocular_nme_percent(prediction: ArrayLike, truth: ArrayLike) -> Floats:
     """Normalised mean error of each face: 2 × (N, 68, 2) → (N,).
 
     The mean distance of the 68 landmarks over the distance of the outer eye corners, in percent
-    (the 300-W challenge's error). ValueError as `interocular_distances_px`.
+    (the 300-W challenge's error). ValueError as `scale_distances_px`.
     """
-    nme: Floats = interocular_errors_percent(prediction, truth).mean(axis=1)
+    return normalised_mean_errors_percent(prediction, truth, IBUG68)
+
+
+def normalised_mean_errors_percent(
+    prediction: ArrayLike, truth: ArrayLike, markup: Markup
+) -> Floats:
+    """Normalised mean error of each face: 2 × (N, L, 2) → (N,).
+
+    The mean distance of the L landmarks over that of the scale points, in percent. ValueError as
+    `scale_distances_px`.
+    """
+    nme: Floats = normalised_errors_percent(prediction, truth, markup).mean(axis=1)
     return nme
 
 
@@ -82,7 +117,7 @@ def interocular_region_nme_percent(prediction: ArrayLike, truth: ArrayLike) -> d
     """Normalised mean error of each face's regions, by name: 2 × (N, 68, 2) → 5 × (N,).
 
     The mean distance of the region's landmarks, over the same inter-ocular distance as the
-    error of the whole face, in percent. ValueError as `interocular_distances_px`.
+    error of the whole face, in percent. ValueError as `scale_distances_px`.
     """
     errors = interocular_errors_percent(prediction, truth)
     return {name: errors[:, list(indices)].mean(axis=1) for name, indices in REGIONS.items()}
@@ -114,10 +149,10 @@ def failure_rate(nme_percent: ArrayLike, limit_percent: float) -> float:
 
 @dataclass(frozen=True)
 class Figures:
-    """The errors of one system on one set, in percent of the inter-ocular distance.
+    """The errors of one system on one set, in percent of the distance of the scale points.
 
     `auc_8` is 0–1, higher is better; the failure rates are percent of the faces; `by_region`
-    holds mean errors.
+    holds mean errors, of iBUG's points alone: of another markup it is empty.
     """
 
     faces: int
@@ -130,24 +165,26 @@ class Figures:
 
     def to_json(self) -> dict[str, Any]:
         """The figures under names that say their units and normaliser, as plain JSON values."""
-        return {
+        nme = "nme_interocular_percent" if self.by_region else "nme_percent"
+        figures = {
             "faces": self.faces,
-            "nme_interocular_percent_mean": self.nme_mean,
-            "nme_interocular_percent_median": self.nme_median,
+            f"{nme}_mean": self.nme_mean,
+            f"{nme}_median": self.nme_median,
             "auc_8_share": self.auc_8,
             "failure_rate_8_percent": self.failure_rate_8,
             "failure_rate_10_percent": self.failure_rate_10,
-            "nme_interocular_percent_by_region": dict(self.by_region),
         }
+        return figures | ({f"{nme}_by_region": dict(self.by_region)} if self.by_region else {})
 
 
-def summarise(prediction: ArrayLike, truth: ArrayLike) -> Figures:
-    """All figures of a set of faces: 2 × (N, 68, 2), N ≥ 1.
+def summarise(prediction: ArrayLike, truth: ArrayLike, markup: Markup = IBUG68) -> Figures:
+    """All figures of a set of faces: 2 × (N, L, 2), N ≥ 1.
 
-    ValueError for no face, and as `interocular_distances_px`.
+    ValueError for no face, and as `scale_distances_px`.
     """
-    nme = interocular_nme_percent(prediction, truth)
-    regions = interocular_region_nme_percent(prediction, truth)
+    nme = normalised_mean_errors_percent(prediction, truth, markup)
+    is_ibug = markup == IBUG68
+    regions = interocular_region_nme_percent(prediction, truth) if is_ibug else {}
     return Figures(
         faces=len(nme),
         auc_8=area_under_curve(nme),
@@ -165,10 +202,13 @@ def _lengths(vectors: Floats) -> Floats:
     return lengths
 
 
-def _checked_landmarks(role: str, landmarks: ArrayLike) -> Floats:
+def _checked_landmarks(role: str, landmarks: ArrayLike, markup: Markup) -> Floats:
     points = np.asarray(landmarks, np.float64)
-    if points.ndim != 3 or points.shape[1:] != (LANDMARKS, 2):
-        raise ValueError(f"{role}: accepted are landmarks of shape (N, 68, 2), not {points.shape}")
+    count = markup.point_count
+    if points.ndim != 3 or points.shape[1:] != (count, 2):
+        raise ValueError(
+            f"{role}: accepted are landmarks of shape (N, {count}, 2), not {points.shape}"
+        )
     if not np.isfinite(points).all():
         face = int(np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))[0])
         raise ValueError(f"{role}: the landmarks of face {face} aren't all finite")

@@ -26,6 +26,7 @@ from PIL import Image
 import npshapenet
 from npshapenet.cli.demo_photos import PEOPLE, read_demo_photo
 from npshapenet.image import SIDE_MIN_PX, crop_face, resize
+from npshapenet.markup import IBUG68
 from npshapenet.model import Model
 from npshapenet.shape import QUALITY_LIMITS_PERCENT, ShapeModel
 from npshapenet.weights import SIDE_MAX_PX, Weights
@@ -243,7 +244,8 @@ def _metadata(weights: Weights, form: CropForm) -> dict[str, str]:
         "npshapenet": npshapenet.__version__,
     }
     if weights.has_quality:
-        metadata["quality"] = "the NME expected, in percent of the inter-ocular distance"
+        unit = "inter-ocular distance" if weights.markup == IBUG68 else "distance of two points"
+        metadata["quality"] = f"the NME expected, in percent of the {unit}"
     return metadata
 
 

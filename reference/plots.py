@@ -25,7 +25,7 @@ _SIZE_INCHES = (7.0, 4.6)
 _DOTS_PER_INCH = 130
 # Fewer faces make no curve.
 _INSIDE_MIN = 20
-_ERROR_LABEL = "NME, % of the distance of the outer eye corners"
+ERROR_LABEL = "NME, % of the distance of the outer eye corners"
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Dashes over a solid line: systems that are equal are all seen.
@@ -51,12 +51,14 @@ def draw_cumulative_errors(
     nme_percent: Mapping[str, ArrayLike],
     limit_percent: float = 10.0,
     marks: Sequence[Mark] = (),
+    error_label: str = ERROR_LABEL,
 ) -> None:
     """Write a PNG with each system's share of faces over the error that they stay under.
 
     nme_percent: each system's errors (N,), N ≥ 1, in percent. Exact steps, not binned; AUC@8 is
     the area left of the thin line. A triangle below each curve is its mean; of the marks, each in
-    a colour of its own, there is nothing but that, and one at 8 % where its share is known.
+    a colour of its own, there is nothing but that, and one at 8 % where its share is known. The
+    label says what errors are in percent of.
     ValueError for no system or no face, OSError where the file can't be written.
     """
     figure, axes = _blank(title, nme_percent)
@@ -77,7 +79,7 @@ def draw_cumulative_errors(
     for index, mark in enumerate(marks, len(nme_percent)):
         _draw_mark(axes, mark, _colour(index), limit_percent)
     axes.axvline(metrics.AUC_LIMIT_PERCENT, color="0.6", linewidth=0.8)
-    axes.set(xlim=(0, limit_percent), ylim=(0, 1.005), xlabel=f"{_ERROR_LABEL} (triangles: mean)")
+    axes.set(xlim=(0, limit_percent), ylim=(0, 1.005), xlabel=f"{error_label} (triangles: mean)")
     axes.set_ylabel("share of faces with at most this error")
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
     _write(path, figure)
@@ -125,7 +127,7 @@ def draw_framing(path: Path, title: str, framing: Mapping[str, Framing]) -> None
     # One system that breaks down doesn't flatten the curves of the others.
     panels[0, 0].set_ylim(0, min(1.05 * np.nanmax(means), 5 * np.nanmin(means)))
     figure.suptitle(f"{title}\nsolid: all faces; dotted: those inside", fontsize=11)
-    figure.supylabel(_ERROR_LABEL, fontsize=9)
+    figure.supylabel(ERROR_LABEL, fontsize=9)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     _write(path, figure)
 
@@ -160,7 +162,7 @@ def draw_reliability(path: Path, title: str, by_set: Mapping[str, Reliability]) 
         _log_ticks(axis)
     axes.grid(axis="x", color="0.9")
     axes.set_xlabel("expected NME (quality), %, tenths of the faces")
-    axes.set_ylabel(f"true {_ERROR_LABEL}", fontsize=8)
+    axes.set_ylabel(f"true {ERROR_LABEL}", fontsize=8)
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
     _write(path, figure)
 
@@ -250,7 +252,7 @@ def draw_errors_by_region(
         bars = axes.bar(places + offset, heights, 0.94 * width, label=name, color=_colour(index))
         axes.bar_label(bars, fmt="%.1f", padding=1, fontsize=7)
     axes.set_xticks(places, regions)
-    axes.set_ylabel(_ERROR_LABEL, fontsize=8)
+    axes.set_ylabel(ERROR_LABEL, fontsize=8)
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
     _write(path, figure)
 

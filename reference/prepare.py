@@ -16,6 +16,7 @@ from reference.data.crop import Geometry, StoredFace, store_face
 from reference.data.dataset import Faces, collect, describe, write_faces
 from reference.data.dlib_xml import read_title
 from reference.data.labels import LabelError, LabelledFace, read_labels
+from reference.data.markup import IBUG68, Markup, MarkupError, read_markup
 from reference.data.photo import PhotoError, read_gray
 
 MAX_SIDE_PX = 1024
@@ -27,6 +28,7 @@ reference.train reads, and a contact sheet beside it.
 _EPILOG = """\
 labels: dlib's XML (<image file><box top left width height><part name x y>), or a folder of iBUG's
 .pts files with an image beside each. Several may be given; their faces are shuffled together.
+The points are iBUG's 68, or those that a file given with --markup describes.
 
 example: python -m reference.prepare 300w/train/labels.xml --out faces.npz
 """
@@ -46,13 +48,16 @@ def prepare(
     seed: int = 0,
     skip_bad: bool = False,
     progress: bool = False,
+    markup: Markup = IBUG68,
 ) -> Prepared:
     """Read the labels, cut their faces, shuffle them by the seed.
 
     Raises LabelError for the first label that can't be used, unless `skip_bad`; in any case where
     a labels file as a whole can't be read, or no face is left.
     """
-    entries = [(index, entry) for index, path in enumerate(labels) for entry in read_labels(path)]
+    entries = [
+        (index, entry) for index, path in enumerate(labels) for entry in read_labels(path, markup)
+    ]
     stored: list[StoredFace] = []
     skipped: list[LabelError] = []
     counts = [0] * len(labels)
@@ -73,7 +78,7 @@ def prepare(
         raise LabelError(labels[0], "", "no face left", f"all {len(skipped)} labels were skipped")
     order = np.random.default_rng(seed).permutation(len(stored))
     sources = [_source(path, count) for path, count in zip(labels, counts, strict=True)]
-    meta = describe(geometry, seed, sources, Counter(error.kind for error in skipped))
+    meta = describe(geometry, seed, sources, Counter(error.kind for error in skipped), markup)
     return Prepared(collect([stored[index] for index in order], meta), skipped)
 
 
@@ -119,11 +124,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     geometry = Geometry(options.side, options.margin, options.crop_factor)
     try:
-        prepared = prepare(options.labels, geometry, options.seed, options.skip_bad, progress=True)
+        markup = IBUG68 if options.markup is None else read_markup(options.markup)
+        prepared = prepare(
+            options.labels, geometry, options.seed, options.skip_bad, progress=True, markup=markup
+        )
         # The faces last: where they are, all of it is there.
         write_sheet(options.sheet, prepared.faces)
         write_faces(options.out, prepared.faces)
-    except (LabelError, OSError) as error:
+    except (LabelError, MarkupError, OSError) as error:
         print(f"reference.prepare: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -151,6 +159,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("labels", nargs="+", type=Path, help=".xml file or folder of .pts files")
     parser.add_argument("--out", type=Path, required=True, help="faces file to write, .npz")
+    parser.add_argument(
+        "--markup",
+        type=Path,
+        metavar="TOML",
+        help="what the points are, where they aren't iBUG's 68: see docs/training.md",
+    )
     parser.add_argument("--sheet", type=Path, help="contact sheet (default: .png beside --out)")
     parser.add_argument("--side", type=int, default=112, help="network's crop, pixels (112)")
     parser.add_argument("--margin", type=int, default=28, help="room on each side, pixels (28)")

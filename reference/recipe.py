@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reference.data.augment import Augmentation
+from reference.data.markup import Markup
 
 
 class RecipeError(ValueError):
@@ -120,6 +121,17 @@ def from_values(values: Mapping[str, Any]) -> Recipe:
         for section, settings_type in SECTIONS.items()
     }
     return Recipe(name=str(values["name"]), **sections)
+
+
+def check_mirror(recipe: Recipe, markup: Markup) -> None:
+    """RecipeError where faces are to be mirrored of which the markup has no mirror."""
+    share = recipe.augmentation.mirror_share
+    if share and markup.mirror is None:
+        raise RecipeError(
+            f"[augmentation] mirror_share is {share:g}, but the markup {markup.name} has no "
+            "mirror: write mirror_share = 0 into the recipe, or prepare the faces with a markup "
+            "that says which point each becomes"
+        )
 
 
 def to_values(recipe: Recipe) -> dict[str, Any]:

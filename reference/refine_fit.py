@@ -4,7 +4,7 @@ The nearest shape of the model to all the points takes every point for equally r
 point of the jaw is found worse than the corner of an eye, its errors go along with its neighbours',
 and the well-found points say something about it. So the scores become the linear function of
 the points that came closest to the labels: least squares, in one go, on what the trained network
-finds on the faces and their mirror images.
+finds on the faces and, where there is a mirror, their mirror images.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from reference.data.augment import Augmentation
 from reference.data.dataset import FacesError
 from reference.data.sources import read_weighted
 from reference.data.steps import Steps, loader
-from reference.metrics import interocular_nme_percent
+from reference.metrics import normalised_mean_errors_percent
 from reference.networks.layers import offsets, similarity_onto
 from reference.networks.shapenet import ShapeNet
-from reference.training import TrainingData, collect, held_out_images
+from reference.training import TrainingData, check_points, collect, held_out_images
 
 BATCH_SIZE = 64
 #: How hard the scores are held to the nearest shape's, as a share of the points' mean variance.
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checkpoint = load(options.checkpoint)
         files = [read_weighted(entry) for entry in options.data]
         data = collect(files, checkpoint.recipe.training.held_out)
+        check_points(checkpoint, data)
         network = checkpoint.network()
         if network.shape_fit is None:
             raise ValueError(f"{options.checkpoint}: only networks with maps fit a shape to points")
@@ -88,7 +89,7 @@ def offsets_seen(
         data.weights,
         side_px=checkpoint.side_px,
         batch_size=BATCH_SIZE,
-        augmentation=MIRRORED,
+        augmentation=Augmentation() if data.markup.mirror is None else MIRRORED,
         seed=seed,
     )
     count = views * steps.steps_per_epoch
@@ -121,7 +122,8 @@ def held_out_percent(network: ShapeNet, data: TrainingData, side_px: int) -> flo
     """The mean NME of the held-out faces, unchanged crops, in percent."""
     images, truth = held_out_images(data, side_px)
     found = torch.cat([network(part) for part in torch.split(images, BATCH_SIZE)])
-    return float(interocular_nme_percent(found.numpy(), truth.numpy()).mean())
+    errors = normalised_mean_errors_percent(found.numpy(), truth.numpy(), data.markup)
+    return float(errors.mean())
 
 
 if __name__ == "__main__":

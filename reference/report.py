@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from reference import metrics, plots, sheets
 from reference.atomic import write_atomically
+from reference.data.markup import IBUG68, Markup
 from reference.evaluation import Evaluation, Failure, Result
 from reference.measures import Backgrounds, Measures, trust_of
 from reference.metrics import Figures, Floats
@@ -21,16 +22,20 @@ from reference.perturbation import Perturbation
 from reference.plots import Mark
 from reference.quality import Reliability
 
-NORMALISER: Final = "distance of the outer eye corners (36, 45)"
+
+def normaliser(markup: Markup) -> str:
+    """What errors are in percent of."""
+    return f"distance of the {metrics.scale_points_text(markup)}"
 
 
 def table(evaluation: Evaluation, only_inside: bool = False) -> str:
     """The figures of all systems on one set, or on its faces inside, as lines of text."""
-    heads = ["NME mean", "median", "AUC@8", "FR@8 %", "FR@10 %", *metrics.REGIONS]
+    regions = list(metrics.REGIONS) if evaluation.markup == IBUG68 else []
+    heads = ["NME mean", "median", "AUC@8", "FR@8 %", "FR@10 %", *regions]
     width = max(len(name) for name in ("system", *evaluation.results))
     which = "those whose crop needs no pixel from outside; " if only_inside else ""
     lines = [
-        f"{title(evaluation)}; {which}NME in % of the {NORMALISER}",
+        f"{title(evaluation)}; {which}NME in % of the {normaliser(evaluation.markup)}",
         f"{'system':{width}}  faces  " + "  ".join(f"{head:>7}" for head in heads),
     ]
     for name, result in evaluation.results.items():
@@ -52,7 +57,7 @@ def to_json(
     ``measures`` are those of the evaluations, by the name of the set.
     """
     values = {
-        "normaliser": NORMALISER,
+        "normaliser": normaliser(evaluations[0].markup if evaluations else IBUG68),
         "perturbation": dataclasses.asdict(perturbation) if perturbation else None,
         "sets": [
             {
@@ -127,12 +132,16 @@ def draw(
         heading, slug = title(evaluation), _slug(evaluation.name)
         errors = {name: item.nme_percent() for name, item in found.items()}
         of_set = [mark for mark in marks if mark.set_name == evaluation.name]
-        plots.draw_cumulative_errors(folder / f"curves-{slug}.png", heading, errors, marks=of_set)
-        by_region = {
-            name: metrics.summarise(item.predictions, item.truth).by_region
-            for name, item in found.items()
-        }
-        plots.draw_errors_by_region(folder / f"regions-{slug}.png", heading, by_region)
+        is_ibug = evaluation.markup == IBUG68
+        label = plots.ERROR_LABEL if is_ibug else f"NME, % of the {normaliser(evaluation.markup)}"
+        path = folder / f"curves-{slug}.png"
+        plots.draw_cumulative_errors(path, heading, errors, marks=of_set, error_label=label)
+        if is_ibug:
+            by_region = {
+                name: metrics.summarise(item.predictions, item.truth).by_region
+                for name, item in found.items()
+            }
+            plots.draw_errors_by_region(folder / f"regions-{slug}.png", heading, by_region)
         for name in found:
             for choice in choices:
                 path = folder / f"{choice}-{slug}-{_slug(name)}.png"
@@ -190,7 +199,7 @@ def _cells(figures: Figures) -> list[str]:
         f"{figures.auc_8:.4f}",
         f"{figures.failure_rate_8:.2f}",
         f"{figures.failure_rate_10:.2f}",
-        *(f"{figures.by_region[region]:.2f}" for region in metrics.REGIONS),
+        *(f"{error:.2f}" for error in figures.by_region.values()),
     ]
 
 

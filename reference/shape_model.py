@@ -13,14 +13,11 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from reference.metrics import interocular_nme_percent
+from reference.data.markup import IBUG68, Markup
+from reference.metrics import normalised_mean_errors_percent
 
 Alignment = Literal["none", "rotation", "similarity"]
 Floats = NDArray[np.float64]
-
-LANDMARK_COUNT = 68
-RIGHT_EYE_CORNERS = (36, 39)
-LEFT_EYE_CORNERS = (42, 45)
 
 #: How far a network's parameters may go, whatever it sees: further than any face of the training
 #: sets, and near enough that the points stay about the crop. Scores are in standard deviations,
@@ -75,11 +72,12 @@ def fit(
     components: int | None = None,
     variance_kept: float | None = None,
     alignment: Alignment = "similarity",
+    markup: Markup = IBUG68,
 ) -> FittedShapeModel:
     """Fit a shape model to landmarks (N, L, 2), by count or by share of variance.
 
-    Exactly one of ``components`` (1 to min(N − 1, 2L)) and ``variance_kept`` (0 to 1) is
-    given. Two different shapes are the least. ValueError says which argument is off.
+    Exactly one of ``components`` (1 to min(N − 1, ``components_max``)) and ``variance_kept`` (0 to
+    1) is given. Two different shapes are the least. ValueError says which argument is off.
     """
     shapes = np.asarray(landmarks, np.float64)
     if shapes.ndim != 3 or shapes.shape[-1] != 2 or not np.isfinite(shapes).all():
@@ -88,7 +86,7 @@ def fit(
         raise ValueError(f"a shape model needs two shapes and more, not {len(shapes)}")
     if (components is None) == (variance_kept is None):
         raise ValueError("give either components or variance_kept")
-    aligned = align(shapes, alignment)
+    aligned = align(shapes, alignment, markup)
     mean = aligned.mean(axis=0)
     deviations = (aligned - mean).reshape(len(shapes), -1)
     _, singular_values, eigenvectors = scipy.linalg.svd(deviations, full_matrices=False)
@@ -96,7 +94,8 @@ def fit(
     if variances.sum() <= np.finfo(float).eps * np.sum(mean**2):
         raise ValueError("all the shapes are one and the same: there is nothing to model")
     shares = np.cumsum(variances) / variances.sum()
-    count = _component_count(components, variance_kept, shares, limit=len(shapes) - 1)
+    limit = min(len(shapes) - 1, components_max(shapes.shape[1], alignment))
+    count = _component_count(components, variance_kept, shares, limit)
     score_deviations = singular_values[:count] / np.sqrt(len(shapes) - 1)
     scaled = (score_deviations[:, None] * eigenvectors[:count]).reshape(count, *mean.shape)
     parameters = fit_parameters(mean, scaled, shapes)
@@ -107,6 +106,14 @@ def fit(
         parameter_means=parameters.mean(axis=0),
         parameter_deviations=parameters.std(axis=0),
     )
+
+
+def components_max(point_count: int, alignment: Alignment) -> int:
+    """In how many directions aligned shapes of so many points can vary at all.
+
+    Alignment takes two from 2L, the place, and the tilt; without, they keep all.
+    """
+    return 2 * point_count - (0 if alignment == "none" else 3)
 
 
 def _component_count(
@@ -124,60 +131,60 @@ def _component_count(
     return components
 
 
-def align(shapes: Floats, alignment: Alignment) -> Floats:
+def align(shapes: Floats, alignment: Alignment, markup: Markup = IBUG68) -> Floats:
     """Shapes (N, L, 2) aligned for PCA, centred as a whole on the origin.
 
     ``none``: moved together, each keeps its place, size and tilt in the crop. ``rotation``:
     each centred and turned so that its eyes are level (ShapeNet, arXiv 1902.03459, section
-    2.1). ``similarity``: generalised Procrustes, each also scaled to fit the common mean.
+    2.1), or what the markup has as level points. ``similarity``: generalised Procrustes, each
+    also scaled to fit the common mean.
     """
     if alignment == "none":
         moved: Floats = shapes - shapes.mean(axis=(0, 1))
         return moved
     if alignment not in get_args(Alignment):
         raise ValueError(f"alignment must be none, rotation or similarity, not {alignment!r}")
-    if shapes.shape[1] != LANDMARK_COUNT:
+    if shapes.shape[1] != markup.point_count:
         raise ValueError(
-            f"alignment {alignment!r} looks for the eyes among {LANDMARK_COUNT} landmarks, "
+            f"alignment {alignment!r} levels points of {markup.point_count} landmarks, "
             f"not {shapes.shape[1]}; alignment 'none' takes any"
         )
     if alignment == "rotation":
-        return _eyes_levelled(shapes)
-    return _generalised_procrustes(shapes)
+        return _levelled(shapes, markup)
+    return _generalised_procrustes(shapes, markup)
 
 
-def eye_angles_rad(shapes: Floats) -> Floats:
-    """The tilt (N) of the line from the centre of the right eye to that of the left.
+def tilts_rad(shapes: Floats, markup: Markup = IBUG68) -> Floats:
+    """The tilt (N) of the line between the centres of the markup's level points.
 
-    Clockwise on the screen; 0 where the face is upright, since the subject's right eye is at
-    the left of the picture.
+    Clockwise on the screen; 0 where a face is upright: its line leads from the subject's right
+    eye, at the left of the picture, to the left one.
     """
-    right = shapes[:, RIGHT_EYE_CORNERS].mean(axis=1)
-    left = shapes[:, LEFT_EYE_CORNERS].mean(axis=1)
-    x, y = (left - right).T
+    start, end = (shapes[:, points].mean(axis=1) for points in markup.level_points)
+    x, y = (end - start).T
     angles: Floats = np.arctan2(y, x)
     return angles
 
 
-def _eyes_levelled(shapes: Floats) -> Floats:
-    angles = eye_angles_rad(shapes)
+def _levelled(shapes: Floats, markup: Markup) -> Floats:
+    angles = tilts_rad(shapes, markup)
     turned = _as_complex(shapes) * np.exp(-1j * angles)[:, None]
     return _as_points(turned - turned.mean(axis=1, keepdims=True))
 
 
-def _generalised_procrustes(shapes: Floats, iterations: int = 20) -> Floats:
+def _generalised_procrustes(shapes: Floats, markup: Markup, iterations: int = 20) -> Floats:
     """Each shape turned, scaled and moved onto the mean of all, until that stands still.
 
     In the complex plane the best similarity onto a mean is one complex factor (Gower,
-    Generalized Procrustes analysis, 1975). The mean that the shapes are put onto has eyes level
-    and unit root mean square distance from its centre.
+    Generalized Procrustes analysis, 1975). The mean that the shapes are put onto is level and has
+    unit root mean square distance from its centre.
     """
     centred = _as_complex(shapes)
     centred = centred - centred.mean(axis=1, keepdims=True)
     # Level from the start: faces turned by chance could cancel each other out.
-    mean = _as_complex(_eyes_levelled(shapes)).mean(axis=0)
+    mean = _as_complex(_levelled(shapes, markup)).mean(axis=0)
     for _ in range(iterations):
-        mean = mean * np.exp(-1j * eye_angles_rad(_as_points(mean[None])))
+        mean = mean * np.exp(-1j * tilts_rad(_as_points(mean[None]), markup))
         mean = mean / np.sqrt(np.mean(np.abs(mean) ** 2))
         factors = (centred.conj() @ mean) / np.sum(np.abs(centred) ** 2, axis=1)
         mean = (factors[:, None] * centred).mean(axis=0)
@@ -215,8 +222,10 @@ def reconstruct(mean: Floats, components: Floats, parameters: Floats) -> Floats:
     return _as_points(factor[:, None] * _as_complex(shapes) + translation[:, None])
 
 
-def truncation_floor_percent(model: LinearShapes, landmarks: NDArray[np.floating]) -> float:
-    """The mean inter-ocular NME, in percent, that the model leaves even with the best scores.
+def truncation_floor_percent(
+    model: LinearShapes, landmarks: NDArray[np.floating], markup: Markup = IBUG68
+) -> float:
+    """The mean NME, in percent, that the model leaves even with the best scores.
 
     Landmarks (N, L, 2) in any unit, N ≥ 1. What a shape model of the weights file has as limits
     is left out of account.
@@ -225,7 +234,7 @@ def truncation_floor_percent(model: LinearShapes, landmarks: NDArray[np.floating
     # Where the components can turn and scale the face too, turns converge slowly.
     parameters = fit_parameters(mean, components, landmarks, iterations=100)
     closest = reconstruct(mean, components, parameters)
-    return float(interocular_nme_percent(closest, landmarks).mean())
+    return float(normalised_mean_errors_percent(closest, landmarks, markup).mean())
 
 
 def _best_similarity(

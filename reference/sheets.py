@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from npshapenet.markup import CLOSED_REGIONS, REGIONS
+from npshapenet.markup import CLOSED_REGIONS, LANDMARK_COUNT, REGIONS
 from reference.atomic import write_atomically
 from reference.views import View
 
@@ -31,7 +31,7 @@ _INK = (240, 240, 240)
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One face of a sheet: what was shown, what was found (68, 2), and a line of text."""
+    """One face of a sheet: what was shown, what was found (L, 2), and a line of text."""
 
     view: View
     prediction: Floats
@@ -110,14 +110,15 @@ def _draw_tile(tile: Tile) -> Image.Image:
 def _draw_landmarks(
     draw: ImageDraw.ImageDraw, points: Floats, colour: tuple[int, int, int]
 ) -> None:
-    """points: (68, 2) in pixels of the tile."""
+    """points: (L, 2) in pixels of the tile; 68 with the lines of their regions."""
     # Pillow's lines can't have ends beyond 32 bits.
     points = np.clip(points, -10 * _TILE_PX, 11 * _TILE_PX)
-    for region, indices in REGIONS.items():
+    regions = REGIONS if len(points) == LANDMARK_COUNT else {}
+    for region, indices in regions.items():
         line = [(float(x), float(y)) for x, y in points[list(indices)]]
         draw.line(line + line[:1] if region in CLOSED_REGIONS else line, fill=colour)
-        for x, y in line:
-            draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=colour)
+    for x, y in points.tolist():
+        draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=colour)
 
 
 def _shortened(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

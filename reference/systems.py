@@ -2,7 +2,7 @@
 
 Each becomes a system: a callable that is given an upright photo and a box, and returns the
 landmarks. Photos are 8 bits a channel, of mode L or RGB; a box is left, top, right, bottom in
-pixels of the photo: edges, right and bottom exclusive; landmarks (68, 2) are in pixels of the
+pixels of the photo: edges, right and bottom exclusive; landmarks (L, 2) are in pixels of the
 photo too, the centre of its top-left pixel at (0, 0).
 """
 
@@ -20,7 +20,8 @@ import npshapenet
 import npshapenet.image
 from npshapenet.model import BackendName
 from npshapenet.shape import split_outputs
-from reference.data.face import LANDMARKS, Box
+from reference.data.face import Box
+from reference.data.markup import IBUG68, Markup, MarkupError, from_values
 
 if TYPE_CHECKING:
     from reference.networks.shapenet import ShapeNet
@@ -47,14 +48,14 @@ class System(Protocol):
         """What tables and plots call it."""
 
     def __call__(self, photo: Image.Image, box: Box) -> Floats:
-        """The landmarks (68, 2) of the face in the box."""
+        """The landmarks (L, 2) of the face in the box."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What a model says of one face, beside its landmarks.
 
-    ``landmarks`` (68, 2) in the photo; ``outputs`` (P,) of the network, before the limits of the
+    ``landmarks`` (L, 2) in the photo; ``outputs`` (P,) of the network, before the limits of the
     shape model; ``quality``, the NME in percent that the model expects, or None.
     """
 
@@ -69,6 +70,7 @@ class ModelSystem:
 
     name: str
     model: npshapenet.Model
+    markup: Markup = IBUG68
 
     def __call__(self, photo: Image.Image, box: Box) -> Floats:
         crop = npshapenet.crop_face(photo, npshapenet.Box(*box), self.model)
@@ -92,6 +94,7 @@ class CheckpointSystem:
     network: ShapeNet
     side_px: int
     crop_factor: float
+    markup: Markup = IBUG68
 
     def __call__(self, photo: Image.Image, box: Box) -> Floats:
         import torch
@@ -118,6 +121,7 @@ class DlibSystem:
 
     name: str
     predictor: Any
+    markup: Markup = IBUG68
 
     def __call__(self, photo: Image.Image, box: Box) -> Floats:
         import dlib
@@ -132,11 +136,15 @@ class DlibSystem:
 OpenSystem = ModelSystem | CheckpointSystem | DlibSystem
 
 
-def open_system(text: str, backend: BackendName | None = None) -> OpenSystem:
+def open_system(
+    text: str, backend: BackendName | None = None, markup: Markup | None = None
+) -> OpenSystem:
     """Load what a command line names; ``backend`` is for weights files that don't name theirs.
 
-    UnusableSystem where the name says nothing, the file is missing or isn't what its suffix
-    says, or what it needs (PyTorch, dlib) isn't installed.
+    ``markup`` is for those that don't know theirs: what others than our training made, and not of
+    68 points. UnusableSystem where the name says nothing, the file is missing or isn't what its
+    suffix says, or what it needs (PyTorch, dlib) isn't installed; for other points than those of
+    the markup, if one is given, and for points that nothing tells of.
     """
     named, colon, chosen = text.rpartition(":")
     own_backend = next((known for known in BACKENDS if colon and chosen == known), None)
@@ -150,22 +158,28 @@ def open_system(text: str, backend: BackendName | None = None) -> OpenSystem:
     if not is_bundled and not path.is_file():
         raise UnusableSystem(f"{text}: no such file; {ACCEPTED}")
     if is_bundled or suffix == ".npz":
-        return _open_model(named, own_backend or backend)
+        return _open_model(named, own_backend or backend, markup)
     if own_backend:
         raise UnusableSystem(f"{text}: only weights files have a choice of backends")
-    return _open_checkpoint(path) if suffix == ".pt" else _open_dlib(path)
+    return _open_checkpoint(path, markup) if suffix == ".pt" else _open_dlib(path, markup)
 
 
-def _open_model(text: str, backend: BackendName | None) -> ModelSystem:
+def _open_model(text: str, backend: BackendName | None, markup: Markup | None) -> ModelSystem:
     try:
         model = npshapenet.load(text, backend=backend)
+        values = model.weights.provenance.get("markup")
+        own = None if values is None else from_values(values)
+    except MarkupError as error:
+        raise UnusableSystem(f"{text}: the markup in its provenance: {error}") from None
     except (ValueError, OSError, ImportError) as error:
         raise UnusableSystem(str(error) if text in str(error) else f"{text}: {error}") from None
-    _check_count(text, len(model.weights.shape_model.mean))
-    return ModelSystem(f"{Path(text).name}:{model.backend_name}", model)
+    if model.markup == IBUG68.name:
+        own = IBUG68
+    found = _markup(text, model.landmark_count, own, markup)
+    return ModelSystem(f"{Path(text).name}:{model.backend_name}", model, found)
 
 
-def _open_checkpoint(path: Path) -> CheckpointSystem:
+def _open_checkpoint(path: Path, markup: Markup | None) -> CheckpointSystem:
     try:
         from reference import checkpoint
     except ModuleNotFoundError as error:
@@ -175,12 +189,12 @@ def _open_checkpoint(path: Path) -> CheckpointSystem:
         network = loaded.network()
     except checkpoint.CheckpointError as error:
         raise UnusableSystem(str(error)) from None
-    _check_count(str(path), len(network.shape_layer.mean))
+    found = _markup(str(path), len(network.shape_layer.mean), loaded.markup, markup)
     side_px = loaded.recipe.network.side_px
-    return CheckpointSystem(path.name, network, side_px, loaded.crop_factor)
+    return CheckpointSystem(path.name, network, side_px, loaded.crop_factor, found)
 
 
-def _open_dlib(path: Path) -> DlibSystem:
+def _open_dlib(path: Path, markup: Markup | None) -> DlibSystem:
     try:
         import dlib
     except ImportError:
@@ -193,10 +207,26 @@ def _open_dlib(path: Path) -> DlibSystem:
         count = predictor(blank, dlib.rectangle(0, 0, 63, 63)).num_parts
     except RuntimeError as error:
         raise UnusableSystem(f"{path}: not a shape predictor of dlib: {error}") from None
-    _check_count(str(path), count)
-    return DlibSystem(path.name, predictor)
+    return DlibSystem(path.name, predictor, _markup(str(path), count, None, markup))
 
 
-def _check_count(text: str, count: int) -> None:
-    if count != LANDMARKS:
-        raise UnusableSystem(f"{text}: finds {count} landmarks; evaluated are {LANDMARKS}")
+def _markup(text: str, count: int, own: Markup | None, given: Markup | None) -> Markup:
+    """The markup of a system of ``count`` landmarks: its own, or the given one.
+
+    Where neither is known, 68 are iBUG's.
+    """
+    if own and given and own != given:
+        raise UnusableSystem(
+            f"{text}: finds the points of {own.name}; evaluated are those of {given.name}"
+        )
+    markup = own or given or (IBUG68 if count == IBUG68.point_count else None)
+    if markup is None:
+        raise UnusableSystem(
+            f"{text}: finds {count} landmarks, and doesn't say which: --markup does"
+        )
+    if markup.point_count != count:
+        raise UnusableSystem(
+            f"{text}: finds {count} landmarks; evaluated are the {markup.point_count} of "
+            f"{markup.name}"
+        )
+    return markup

@@ -14,6 +14,7 @@ from reference.soundness import REACH_SIDES, Soundness, soundness
 from reference.steadiness import Steadiness
 
 _NONE = "–"
+_FLOOR_TITLE = "floor: the NME that the shape model leaves at best"
 
 
 def aligned(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -34,6 +35,9 @@ def measures_text(title: str, measures: Measures) -> str:
     tables = []
     if measures.openings:
         tables.append(_openings(title, measures))
+    elif measures.floors_percent:  # of other points than iBUG's
+        floors = [[name, _percent(floor)] for name, floor in measures.floors_percent.items()]
+        tables.append(aligned(f"{title}; {_FLOOR_TITLE}", ["system", "floor"], floors))
     if measures.framing:
         tables.append(_mix(title, measures.framing))
         tables.append(_sweeps(title, measures.framing))
@@ -82,7 +86,7 @@ def _openings(title: str, measures: Measures) -> str:
         rows.append([system, *cells, _percent(floor)])
     return aligned(
         f"{title}; openings of eyes and mouth in % of the eyes' distance, bias above 0: found too "
-        "open, r: correlation;\nfloor: the NME that the shape model leaves at best",
+        f"open, r: correlation;\n{_FLOOR_TITLE}",
         [*heads, "floor"],
         rows,
     )

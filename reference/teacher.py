@@ -10,31 +10,42 @@ from torch import Tensor
 
 from reference.checkpoint import CheckpointError, load
 from reference.data.augment import mirrored
+from reference.data.markup import IBUG68, Markup
 from reference.networks.shapenet import ShapeNet
 
 
-def read_teachers(paths: Sequence[Path], side_px: int) -> list[ShapeNet]:
-    """The networks of checkpoints; CheckpointError for one that reads crops of another side."""
+def read_teachers(paths: Sequence[Path], side_px: int, markup: Markup = IBUG68) -> list[ShapeNet]:
+    """The networks of checkpoints.
+
+    CheckpointError for one that reads crops of another side, or finds points of another markup.
+    """
     networks = []
     for path in paths:
         checkpoint = load(path)
         if checkpoint.side_px != side_px:
             raise CheckpointError(f"{path}: reads {checkpoint.side_px} px; the faces are {side_px}")
+        if checkpoint.markup != markup:
+            raise CheckpointError(
+                f"{path}: finds the points of {checkpoint.markup.name}; the faces' are those of "
+                f"{markup.name}, or of another markup of that name"
+            )
         networks.append(checkpoint.network())
     return networks
 
 
 @torch.inference_mode()
-def teach(networks: Sequence[ShapeNet], images: Tensor) -> Tensor:
-    """The mean landmarks (N, L, 2) over networks and the mirror images.
+def teach(networks: Sequence[ShapeNet], images: Tensor, markup: Markup = IBUG68) -> Tensor:
+    """The mean landmarks (N, L, 2) over networks and, where there is a mirror, the mirror images.
 
     Images are (N, 1, side, side), landmarks in the network's coordinates.
     """
     found: list[Tensor] = []
     for network in networks:
         found.append(network.landmarks_to_train(_in_channels_last(images)))
+        if markup.mirror is None:
+            continue
         mirror_image = network.landmarks_to_train(_in_channels_last(images.flip(-1)))
-        found.append(mirrored(mirror_image))
+        found.append(mirrored(mirror_image, markup.mirror))
     return torch.stack(found).mean(dim=0)
 
 

@@ -26,7 +26,7 @@ from reference.checkpoint import Checkpoint, CheckpointError, load, save
 from reference.data.augment import network_landmarks
 from reference.data.dataset import Faces, FacesError
 from reference.data.sources import read_weighted
-from reference.recipe import Recipe, RecipeError, read_recipe
+from reference.recipe import Recipe, RecipeError, check_mirror, read_recipe
 from reference.shape_model import FittedShapeModel
 from reference.training import (
     Progress,
@@ -125,7 +125,8 @@ def train(options: argparse.Namespace) -> int:
     files = [read_weighted(entry) for entry in options.data]
     if options.overfit is not None:
         files = [(name, _first(faces, options.overfit), 1.0) for name, faces, _ in files[:1]]
-        recipe = overfit_settings(recipe, options.overfit, options.epochs or OVERFIT_EPOCHS)
+        epochs = options.epochs or OVERFIT_EPOCHS
+        recipe = overfit_settings(recipe, options.overfit, epochs, files[0][1].markup)
     elif options.epochs is not None:
         recipe = _with_epochs(recipe, options.epochs)
     _check_geometry(files, recipe)
@@ -134,13 +135,14 @@ def train(options: argparse.Namespace) -> int:
         borrowed = read_shape_model(options.shape_model, files[0][1].landmarks.shape[1])
         recipe = _with_components(recipe, len(borrowed.components))
     data = collect(files, recipe.training.held_out)
+    check_mirror(recipe, data.markup)
     if borrowed is not None:
         description = (*data.description, borrowed.described())
         data = dataclasses.replace(data, description=description)
     device = _device(options.device)
     _use_cores(device, options.workers)
     resume = _checkpoint_to_resume(options, recipe, data)
-    start = _checkpoint_to_start(options, recipe)
+    start = _checkpoint_to_start(options, recipe, data)
     fitted: FittedShapeModel | None = None
     if resume is not None:
         shape_model = resume.shape_model
@@ -336,13 +338,17 @@ def _checkpoint_to_resume(
             raise UsageError(f"{path} was trained with other settings than {options.recipe}")
         if (tuple(checkpoint.data), checkpoint.crop_factor) != (data.description, data.crop_factor):
             raise UsageError(f"{path} was trained on other data: {_listed(checkpoint.data)}")
+        if checkpoint.markup != data.markup:
+            raise UsageError(f"{path} finds other points than those of {options.data[0]}")
         return checkpoint
     if path.exists():
         raise UsageError(f"{options.out} holds a run; give --resume or another folder")
     return None
 
 
-def _checkpoint_to_start(options: argparse.Namespace, recipe: Recipe) -> Checkpoint | None:
+def _checkpoint_to_start(
+    options: argparse.Namespace, recipe: Recipe, data: TrainingData
+) -> Checkpoint | None:
     if options.start is None:
         return None
     if options.shape_model is not None:
@@ -350,6 +356,8 @@ def _checkpoint_to_start(options: argparse.Namespace, recipe: Recipe) -> Checkpo
     start = load(options.start)
     if start.recipe.network != recipe.network:
         raise UsageError(f"{options.start} is another network than that of {options.recipe}")
+    if start.markup != data.markup:
+        raise UsageError(f"{options.start} finds other points than those of {options.data[0]}")
     return start
 
 

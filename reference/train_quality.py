@@ -27,12 +27,12 @@ from reference.data.backgrounds import TRAINING_FAMILIES, background_crops
 from reference.data.dataset import FacesError
 from reference.data.sources import read_weighted
 from reference.data.steps import Steps, loader
-from reference.metrics import interocular_nme_percent
+from reference.metrics import normalised_mean_errors_percent
 from reference.networks.compact import CompactExtractor
 from reference.networks.maps import MapExtractor
 from reference.networks.quality import QualityHead, expected_error_loss
 from reference.networks.shapenet import ShapeNet
-from reference.training import collect
+from reference.training import check_points, collect
 
 #: The error that a picture without a face counts as: points spread at random over a crop have more.
 NO_FACE_PERCENT = 50.0
@@ -109,6 +109,7 @@ def train_quality(
     recipe = checkpoint.recipe
     files = [read_weighted(entry) for entry in data_entries]
     data = collect(files, recipe.training.held_out)
+    check_points(checkpoint, data)
     usual, far = recipe.augmentation, further(recipe.augmentation)
     side_px = checkpoint.side_px
     faces = [
@@ -162,7 +163,7 @@ def look(
     ):
         outputs, collapsed = network.outputs_and_collapsed(_in_channels_last(images))
         found = network.landmarks(outputs)
-        errors = interocular_nme_percent(found.numpy(), landmarks.numpy())
+        errors = normalised_mean_errors_percent(found.numpy(), landmarks.numpy(), faces.markup)
         limited = torch.from_numpy(errors).float().clamp_max(ERROR_MAX_PERCENT)
         parts.append(Seen(collapsed.flatten(1), limited))
     return joined(parts)

@@ -14,14 +14,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from reference.checkpoint import SHAPE_MODEL_KEYS, Checkpoint, build_network
 from reference.data.augment import Augmentation, Batch, augment, mirrored, network_landmarks
-from reference.data.dataset import Faces
+from reference.data.dataset import Faces, FacesError
+from reference.data.markup import Markup
 from reference.data.steps import Steps, gather, loader, select
 from reference.losses import wing_loss
-from reference.metrics import interocular_nme_percent
+from reference.metrics import normalised_mean_errors_percent
 from reference.networks.build import start_from_imagenet
 from reference.networks.shapenet import ShapeNet
 from reference.recipe import Recipe, RecipeError, ShapeModelSettings
-from reference.shape_model import FittedShapeModel, fit
+from reference.shape_model import FittedShapeModel, components_max, fit
 
 #: At a recipe's rate, a batch of two or three faces is thrown back to the mean shape.
 OVERFIT_LEARNING_RATE = 2e-3
@@ -36,6 +37,11 @@ class TrainingData:
     held_out: Batch
     crop_factor: float
     description: tuple[Mapping[str, object], ...]
+
+    @property
+    def markup(self) -> Markup:
+        """What the landmarks of the faces are."""
+        return self.faces.markup
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,16 @@ class Progress:
 def collect(files: Sequence[tuple[str, Faces, float]], held_out: int) -> TrainingData:
     """Join faces files (name, faces, weight); the first gives the held-out faces.
 
-    The files are shuffled already, so the held-out faces are its last ones.
+    The files are shuffled already, so the held-out faces are its last ones. FacesError for faces
+    of different markups.
     """
+    first_name, first_faces, _ = files[0]
+    for name, faces, _ in files:
+        if faces.markup != first_faces.markup:
+            raise FacesError(
+                f"{name} has the points of {faces.markup.name}, {first_name} those of "
+                f"{first_faces.markup.name}, or of another markup of that name: prepare them alike"
+            )
     parts = [(name, faces, weight, gather([faces])) for name, faces, weight in files]
     first = parts[0][3]
     held_out = min(held_out, len(first.crops) // 5)
@@ -74,6 +88,15 @@ def collect(files: Sequence[tuple[str, Faces, float]], held_out: int) -> Trainin
     )
 
 
+def check_points(checkpoint: Checkpoint, data: TrainingData) -> None:
+    """ValueError where a network finds other points than those that the faces are labelled with."""
+    if checkpoint.markup != data.markup:
+        raise ValueError(
+            f"the network finds the points of {checkpoint.markup.name}; the faces' are those of "
+            f"{data.markup.name}, or of another markup of that name"
+        )
+
+
 def held_out_images(data: TrainingData, side_px: int) -> tuple[Tensor, Tensor]:
     """Images and landmarks of the held-out faces; of those trained on where none are."""
     faces = data.held_out if len(data.held_out.crops) else data.faces
@@ -83,18 +106,21 @@ def held_out_images(data: TrainingData, side_px: int) -> tuple[Tensor, Tensor]:
 def fit_shape_model(
     data: TrainingData, settings: ShapeModelSettings, side_px: int
 ) -> FittedShapeModel:
-    """A shape model of the faces trained on and their mirror images.
+    """A shape model of the faces trained on and, where there is a mirror, their mirror images.
 
     With their mirror images, so that no side of the face is favoured. RecipeError for settings
     that don't fit these faces.
     """
     landmarks = network_landmarks(data.faces, side_px)[data.weights > 0]
+    if data.markup.mirror is not None:
+        landmarks = torch.cat([landmarks, mirrored(landmarks, data.markup.mirror)])
     try:
         return fit(
-            torch.cat([landmarks, mirrored(landmarks)]).numpy(),
+            landmarks.numpy(),
             components=settings.components,
             variance_kept=settings.variance_kept,
             alignment=settings.alignment,  # type: ignore[arg-type]
+            markup=data.markup,
         )
     except ValueError as error:
         raise RecipeError(f"[shape_model] {error}") from None
@@ -199,6 +225,7 @@ class Trainer:
             data=self.data.description,
             log=tuple(self.log),
             running_loss=self.running_loss,
+            markup=self.data.markup,
         )
 
     def run(self, report: Callable[[Progress], bool]) -> None:
@@ -268,9 +295,10 @@ class Trainer:
         return nullcontext()
 
     def held_out_percent(self) -> float:
-        """The mean inter-ocular NME of the held-out faces, unchanged crops, in percent."""
+        """The mean NME of the held-out faces, unchanged crops, in percent."""
         images, truth = held_out_images(self.data, self.steps.side_px)
-        errors = interocular_nme_percent(self.predict(images).numpy(), truth.numpy())
+        found = self.predict(images).numpy()
+        errors = normalised_mean_errors_percent(found, truth.numpy(), self.data.markup)
         return float(errors.mean())
 
     @torch.inference_mode()
@@ -281,7 +309,7 @@ class Trainer:
         return torch.cat(parts)
 
 
-def overfit_settings(recipe: Recipe, face_count: int, epochs: int) -> Recipe:
+def overfit_settings(recipe: Recipe, face_count: int, epochs: int, markup: Markup) -> Recipe:
     """The recipe for training on a few faces until they fit: nothing changed, nothing held out."""
     training = dataclasses.replace(
         recipe.training,
@@ -295,7 +323,9 @@ def overfit_settings(recipe: Recipe, face_count: int, epochs: int) -> Recipe:
     shape_model = recipe.shape_model
     if shape_model.components is not None:
         # A shape model of these faces and their mirror images has one less than there are.
-        count = min(shape_model.components, 2 * face_count - 1)
+        shape_count = face_count * (1 if markup.mirror is None else 2)
+        limit = components_max(markup.point_count, shape_model.alignment)  # type: ignore[arg-type]
+        count = min(shape_model.components, max(1, shape_count - 1), limit)
         shape_model = dataclasses.replace(shape_model, components=count)
     return dataclasses.replace(
         recipe, shape_model=shape_model, training=training, augmentation=Augmentation()

@@ -16,6 +16,7 @@ import npshapenet.image
 from reference import metrics
 from reference.data.face import Box
 from reference.data.labels import LabelError, LabelledFace, read_labels
+from reference.data.markup import IBUG68, Markup
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ class View:
     """One face to be evaluated.
 
     ``photo`` is upright and 8 bits a channel, of mode L or RGB; ``box`` is left, top, right,
-    bottom in its pixels: edges, right and bottom exclusive; ``landmarks`` (68, 2) are the true
+    bottom in its pixels: edges, right and bottom exclusive; ``landmarks`` (L, 2) are the true
     ones, the centre of the photo's top-left pixel at (0, 0). ``is_inside`` says that 1.5 × the
     box needs no pixel from outside the photo, where the border can't tell where the face is.
     """
@@ -43,17 +44,21 @@ class View:
     is_inside: bool
 
 
-def open_view(face: LabelledFace) -> View:
+def open_view(face: LabelledFace, markup: Markup = IBUG68) -> View:
     """Open a labelled face's photo, turned as its EXIF says.
 
     LabelError where the photo can't be read, where the box lies outside it or is far larger, and
-    where the outer eye corners coincide, so that their distance can't normalise an error.
+    where the scale points coincide, so that their distance can't normalise an error.
     """
     try:
-        metrics.interocular_distances_px(face.landmarks[None])
+        metrics.scale_distances_px(face.landmarks[None], markup)
     except ValueError:
-        detail = "the outer eye corners (parts 36 and 45) are in one place"
-        raise LabelError(face.labels, face.name, "no eye distance", detail) from None
+        if markup == IBUG68:
+            kind, detail = "no eye distance", "the outer eye corners (parts 36 and 45)"
+        else:
+            kind, detail = "no scale", f"the {metrics.scale_points_text(markup)}"
+        detail = f"{detail} are in one place"
+        raise LabelError(face.labels, face.name, kind, detail) from None
     try:
         with Image.open(face.image) as file:
             photo = _in_8_bits(ImageOps.exif_transpose(file))
@@ -65,17 +70,17 @@ def open_view(face: LabelledFace) -> View:
 
 
 def open_views(
-    labels: Path, title: str = "", progress: bool = False
+    labels: Path, title: str = "", progress: bool = False, markup: Markup = IBUG68
 ) -> Iterator[tuple[LabelledFace, View] | LabelError]:
     """Open each labelled face's photo in turn; a label that can't be shown comes as its LabelError.
 
     LabelError is raised where the labels can't be read at all.
     """
-    entries = list(read_labels(labels))
+    entries = list(read_labels(labels, markup))
     # None: a bar where someone can see it, none in a log.
     for entry in tqdm(entries, title, unit="face", disable=None if progress else True, leave=False):
         try:
-            yield entry if isinstance(entry, LabelError) else (entry, open_view(entry))
+            yield entry if isinstance(entry, LabelError) else (entry, open_view(entry, markup))
         except LabelError as error:
             yield error
 

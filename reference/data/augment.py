@@ -8,13 +8,14 @@ network's. Coordinates are the network's: the unchanged 1.5 × box crop has its 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from reference.data.mirror import MIRROR
+from reference.data.markup import IBUG68, Markup
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Batch:
     """``crops`` uint8 (N, S, S), ``landmarks`` (N, L, 2) and ``photo_edges`` (N, 4).
 
     Landmarks are in pixels of the stored crop (the centre of its top-left pixel is (0, 0)),
-    edges in the same unit counted from the crop's outer edge, as in the faces file.
+    edges in the same unit counted from the crop's outer edge, as in the faces file. ``markup``
+    says what the landmarks are.
     """
 
     crops: Tensor
     landmarks: Tensor
     photo_edges: Tensor
+    markup: Markup = IBUG68
 
 
 def augment(
@@ -60,8 +63,11 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """Network images (N, 1, side, side) in [0, 1] and landmarks (N, L, 2), −1 to 1.
 
-    With the default settings the image is the middle of the stored crop, untouched.
+    With the default settings the image is the middle of the stored crop, untouched. ValueError for
+    a ``mirror_share`` where the markup isn't mirrored.
     """
+    if settings.mirror_share and batch.markup.mirror is None:
+        raise ValueError(f"mirror_share: the points of {batch.markup.name} have no mirror")
     count, stored_px = batch.crops.shape[0], batch.crops.shape[-1]
     reach = stored_px / side_px
     landmarks = network_landmarks(batch, side_px)
@@ -82,7 +88,7 @@ def augment(
 
     turned_back = torch.linalg.inv(to_source)
     landmarks = (landmarks - offset[:, None]) @ turned_back.transpose(1, 2)
-    landmarks = _mirrored_order(landmarks, to_source)
+    landmarks = _mirrored_order(landmarks, to_source, batch.markup)
     return _photometric(images, settings, generator), landmarks
 
 
@@ -92,9 +98,12 @@ def network_landmarks(batch: Batch, side_px: int) -> Tensor:
     return (batch.landmarks + 0.5) * (2 / side_px) - reach
 
 
-def mirrored(landmarks: Tensor) -> Tensor:
-    """Landmarks (N, 68, 2) of the mirrored pictures, renumbered: left stays the subject's left."""
-    return landmarks[:, list(MIRROR)] * torch.tensor([-1.0, 1.0])
+def mirrored(landmarks: Tensor, mirror: Sequence[int]) -> Tensor:
+    """Landmarks (N, L, 2) of the mirrored pictures, renumbered: left stays the subject's left.
+
+    ``mirror`` is that of the markup.
+    """
+    return landmarks[:, list(mirror)] * torch.tensor([-1.0, 1.0])
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -173,10 +182,12 @@ def _filled_outside(
     return torch.where((chosen[:, None, None] & is_outside)[:, None], other, images)
 
 
-def _mirrored_order(landmarks: Tensor, to_source: Tensor) -> Tensor:
+def _mirrored_order(landmarks: Tensor, to_source: Tensor, markup: Markup) -> Tensor:
     """Mirrored faces get their points renumbered, so that left stays the subject's left."""
+    if markup.mirror is None:
+        return landmarks
     is_mirrored = torch.linalg.det(to_source) < 0
-    return torch.where(is_mirrored[:, None, None], landmarks[:, list(MIRROR)], landmarks)
+    return torch.where(is_mirrored[:, None, None], landmarks[:, list(markup.mirror)], landmarks)
 
 
 def _photometric(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from reference.atomic import write_atomically
 from reference.data.crop import Geometry, StoredFace
-from reference.data.face import LANDMARKS
+from reference.data.markup import IBUG68, Markup, MarkupError, from_values
 
 FORMAT_VERSION = 1
 
@@ -25,7 +25,7 @@ class FacesError(ValueError):
 class Faces:
     """N faces, shuffled; S is the side of a stored crop: the network's side and two margins.
 
-    crops: uint8 (N, S, S), gray. landmarks: float32 (N, 68, 2), x and y in pixels of the stored
+    crops: uint8 (N, S, S), gray. landmarks: float32 (N, L, 2), x and y in pixels of the stored
     crop, the centre of its top-left pixel at (0, 0). names: text (N,), the image's path from the
     labels' folder and `#` with the number of its box. boxes: float32 (N, 4), left, top, right,
     bottom in the photo, edges. crop_frames: int32 (N, 3), left, top and side of the network's crop
@@ -51,16 +51,25 @@ class Faces:
         """Sizes of the stored crops."""
         return Geometry(self.meta["side_px"], self.meta["margin_px"], self.meta["crop_factor"])
 
+    @property
+    def markup(self) -> Markup:
+        """What the landmarks are; MarkupError where the meta has a wrong one."""
+        return _markup(self.meta)
+
 
 def describe(
-    geometry: Geometry, seed: int, sources: Sequence[Mapping[str, Any]], skipped: Mapping[str, int]
+    geometry: Geometry,
+    seed: int,
+    sources: Sequence[Mapping[str, Any]],
+    skipped: Mapping[str, int],
+    markup: Markup = IBUG68,
 ) -> dict[str, Any]:
     """Return the meta of a faces file.
 
     `sources`: per labels file its base name, the title that it gives itself, its count of faces.
-    `skipped`: count of the labels left out, by reason.
+    `skipped`: count of the labels left out, by reason. Faces without a `markup` are iBUG's.
     """
-    return {
+    meta = {
         "format_version": FORMAT_VERSION,
         "side_px": geometry.side_px,
         "margin_px": geometry.margin_px,
@@ -70,6 +79,7 @@ def describe(
         "faces": sum(source["faces"] for source in sources),
         "skipped": dict(skipped),
     }
+    return meta if markup == IBUG68 else {**meta, "markup": markup.to_values()}
 
 
 def collect(stored: Sequence[StoredFace], meta: Mapping[str, Any]) -> Faces:
@@ -119,8 +129,9 @@ def read_faces(path: Path) -> Faces:
         raise FacesError(f"{path}: not a faces file of reference.prepare: {error}") from None
     _check_meta(path, meta)
     count = len(arrays["crops"]) if "crops" in arrays and arrays["crops"].ndim else 0
-    _check_arrays(path, arrays, count, meta["side_px"] + 2 * meta["margin_px"])
-    return Faces(**{key: arrays[key] for key in _expected(0, 0)}, meta=meta)
+    expected = _expected(count, meta["side_px"] + 2 * meta["margin_px"], _markup(meta).point_count)
+    _check_arrays(path, arrays, expected)
+    return Faces(**{key: arrays[key] for key in expected}, meta=meta)
 
 
 def _check_meta(path: Path, meta: Any) -> None:
@@ -130,12 +141,20 @@ def _check_meta(path: Path, meta: Any) -> None:
     for key, kinds in (("side_px", int), ("margin_px", int), ("crop_factor", (int, float))):
         if not isinstance(meta.get(key), kinds):
             raise FacesError(f"{path}: {key} is {meta.get(key)!r}; accepted: a number")
+    try:
+        _markup(meta)
+    except MarkupError as error:
+        raise FacesError(f"{path}: its markup: {error}") from None
 
 
-def _expected(count: int, side: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _markup(meta: Mapping[str, Any]) -> Markup:
+    return from_values(meta["markup"]) if "markup" in meta else IBUG68
+
+
+def _expected(count: int, side: int, point_count: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {
         "crops": ("uint8", (count, side, side)),
-        "landmarks": ("float32", (count, LANDMARKS, 2)),
+        "landmarks": ("float32", (count, point_count, 2)),
         "names": ("str", (count,)),
         "boxes": ("float32", (count, 4)),
         "crop_frames": ("int32", (count, 3)),
@@ -143,8 +162,12 @@ def _expected(count: int, side: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     }
 
 
-def _check_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], count: int, side: int) -> None:
-    for key, (dtype, shape) in _expected(count, side).items():
+def _check_arrays(
+    path: Path,
+    arrays: Mapping[str, NDArray[Any]],
+    expected: Mapping[str, tuple[str, tuple[int, ...]]],
+) -> None:
+    for key, (dtype, shape) in expected.items():
         if key not in arrays:
             raise FacesError(f"{path}: no array {key}; python -m reference.prepare writes it")
         array = arrays[key]

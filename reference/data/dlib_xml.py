@@ -8,7 +8,6 @@ from lxml import etree
 from numpy.typing import NDArray
 
 from reference.data.face import (
-    LANDMARKS,
     Box,
     LabelError,
     LabelledFace,
@@ -16,11 +15,12 @@ from reference.data.face import (
     labelled_face,
     parse_coordinate,
 )
+from reference.data.markup import IBUG68, Markup
 
 _ACCEPTED = "accepted: dlib's XML, <dataset><images><image file><box><part>"
 
 
-def read_dlib_xml(path: Path) -> Iterator[LabelledFace | LabelError]:
+def read_dlib_xml(path: Path, markup: Markup = IBUG68) -> Iterator[LabelledFace | LabelError]:
     """Yield each box of a dlib XML file as a face, or as the LabelError that says what is wrong.
 
     Boxes marked ignore='1' are passed over, as dlib does. Raises LabelError where the file is not
@@ -35,7 +35,7 @@ def read_dlib_xml(path: Path) -> Iterator[LabelledFace | LabelError]:
                 continue
             found = True
             try:
-                yield _face(path, image.get("file"), number, box)
+                yield _face(path, image.get("file"), number, box, markup.point_count)
             except LabelError as error:
                 yield error
     if not found:
@@ -87,13 +87,15 @@ def _parse(path: Path) -> etree._Element:
     return root
 
 
-def _face(labels: Path, file: str | None, number: int, box: etree._Element) -> LabelledFace:
+def _face(
+    labels: Path, file: str | None, number: int, box: etree._Element, point_count: int
+) -> LabelledFace:
     if not file:
         detail = f"line {box.getparent().sourceline}; accepted: <image file='path'>"
         raise LabelError(labels, "<image> without file", "missing image", detail)
     name = f"{file}#{number}"
     edges = _edges(labels, name, box)
-    landmarks = _landmarks(labels, name, box)
+    landmarks = _landmarks(labels, name, box, point_count)
     return labelled_face(
         labels, image_inside(labels, labels.parent, file, name), name, edges, landmarks
     )
@@ -119,13 +121,15 @@ def _edges(labels: Path, name: str, box: etree._Element) -> Box:
     return left, top, left + width, top + height
 
 
-def _landmarks(labels: Path, name: str, box: etree._Element) -> NDArray[np.float64]:
-    """(68, 2): the parts of a box, put in the order of their names."""
-    accepted = f"accepted: {LANDMARKS} parts named 00 to {LANDMARKS - 1}"
+def _landmarks(
+    labels: Path, name: str, box: etree._Element, point_count: int
+) -> NDArray[np.float64]:
+    """(L, 2): the parts of a box, put in the order of their names."""
+    accepted = f"accepted: {point_count} parts named 00 to {point_count - 1:02d}"
     parts = list(box.iterchildren("part"))
-    landmarks = np.full((LANDMARKS, 2), np.nan)
+    landmarks = np.full((point_count, 2), np.nan)
     for part in parts:
-        index = _index(part.get("name"))
+        index = _index(part.get("name"), point_count)
         if index is None:
             came = f"{part.get('name')!r} among {len(parts)}"
             raise LabelError(labels, name, "unknown part", f"{came}; {accepted}")
@@ -141,8 +145,8 @@ def _landmarks(labels: Path, name: str, box: etree._Element) -> NDArray[np.float
     return landmarks
 
 
-def _index(name: str | None) -> int | None:
-    if name is None or len(name) > 3 or not (name.isascii() and name.isdigit()):
+def _index(name: str | None, point_count: int) -> int | None:
+    if name is None or len(name) > 4 or not (name.isascii() and name.isdigit()):
         return None
     index = int(name)
-    return index if index < LANDMARKS else None
+    return index if index < point_count else None

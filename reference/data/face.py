@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-LANDMARKS = 68
 MIN_BOX_PX = 16.0
 # Beyond this a number is no pixel position but damage, and float32 and int32 can't hold any size.
 MAX_COORDINATE_PX = 1e6
@@ -43,7 +42,7 @@ class LabelledFace:
     """One face of one photo.
 
     `box` is left, top, right, bottom in pixels of the photo after EXIF rotation: edges, right and
-    bottom exclusive. `landmarks` is float64 (68, 2), x and y, the centre of the photo's top-left
+    bottom exclusive. `landmarks` is float64 (L, 2), x and y, the centre of the photo's top-left
     pixel at (0, 0). `name` is the image's path from the labels' folder and `#k` for its k-th box,
     from 0. `labels` is the file that the label stands in, for messages.
     """
@@ -67,7 +66,8 @@ def labelled_face(
     if min(width, height) < MIN_BOX_PX:
         raise LabelError(labels, name, "box too small", size)
     if not np.ptp(landmarks, axis=0).any():
-        raise LabelError(labels, name, "points all in one place", "accepted: a face's 68 points")
+        accepted = f"accepted: a face's {len(landmarks)} points"
+        raise LabelError(labels, name, "points all in one place", accepted)
     return LabelledFace(image, name, box, landmarks, labels)
 
 

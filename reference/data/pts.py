@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.data.face import (
-    LANDMARKS,
     Box,
     LabelError,
     LabelledFace,
@@ -16,10 +15,12 @@ from reference.data.face import (
     labelled_face,
     parse_coordinate,
 )
+from reference.data.markup import IBUG68
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _MAX_BYTES = 65536
-_ACCEPTED = f"accepted: {LANDMARKS} lines of two numbers, bare or after iBUG's header"
+_POINT_COUNT = IBUG68.point_count
+_ACCEPTED = f"accepted: {_POINT_COUNT} lines of two numbers, bare or after iBUG's header"
 
 # Where dlib's frontal detector puts its box: the median over the labelled sets, in units of the
 # landmarks' extent (the larger side of their bounds).
@@ -92,10 +93,10 @@ def _points(file: Path, image: str) -> NDArray[np.float64]:
     lines = _lines(file, image)
     if lines and ":" in lines[0]:
         lines = _body(file, image, lines)
-    if len(lines) != LANDMARKS:
-        kind = "missing parts" if len(lines) < LANDMARKS else "too many parts"
+    if len(lines) != _POINT_COUNT:
+        kind = "missing parts" if len(lines) < _POINT_COUNT else "too many parts"
         raise LabelError(file, image, kind, f"{len(lines)} points; {_ACCEPTED}")
-    points = np.empty((LANDMARKS, 2))
+    points = np.empty((_POINT_COUNT, 2))
     for index, line in enumerate(lines):
         values = [parse_coordinate(text) for text in line.split()]
         if len(values) != 2 or None in values:
@@ -126,8 +127,8 @@ def _body(file: Path, image: str, lines: list[str]) -> list[str]:
         header[match[1]] = match[2]
         lines = lines[1:]
     came = ", ".join(f"{key}: {value}" for key, value in header.items())
-    if header.get("version") not in ("1", "1.0") or header.get("n_points") != str(LANDMARKS):
-        detail = f"{came or lines[0][:40]!r}; accepted: version: 1, n_points: {LANDMARKS}"
+    if header.get("version") not in ("1", "1.0") or header.get("n_points") != str(_POINT_COUNT):
+        detail = f"{came or lines[0][:40]!r}; accepted: version: 1, n_points: {_POINT_COUNT}"
         raise LabelError(file, image, "bad header", detail)
     if len(lines) < 2 or lines[0] != "{" or lines[-1] != "}":
         detail = "no { and } around the points; " + _ACCEPTED

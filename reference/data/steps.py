@@ -6,6 +6,7 @@ many workers prepare them.
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from collections.abc import Sequence
 
@@ -21,17 +22,23 @@ _OF_EPOCH, _OF_STEP = 0, 1
 
 
 def gather(faces: Sequence[Faces]) -> Batch:
-    """All faces of several files as one batch on the CPU."""
+    """All faces of several files, of one markup, as one batch on the CPU."""
     return Batch(
         torch.from_numpy(np.concatenate([part.crops for part in faces])),
         torch.from_numpy(np.concatenate([part.landmarks for part in faces])),
         torch.from_numpy(np.concatenate([part.photo_edges for part in faces])),
+        faces[0].markup,
     )
 
 
 def select(batch: Batch, indices: Tensor) -> Batch:
     """The faces of a batch at the given indices."""
-    return Batch(batch.crops[indices], batch.landmarks[indices], batch.photo_edges[indices])
+    return dataclasses.replace(
+        batch,
+        crops=batch.crops[indices],
+        landmarks=batch.landmarks[indices],
+        photo_edges=batch.photo_edges[indices],
+    )
 
 
 class Steps(Dataset[tuple[Tensor, Tensor]]):

@@ -15,6 +15,7 @@ from reference.borrowed_shape_model import read_shape_model
 from reference.data.augment import augment, network_landmarks
 from reference.data.crop import Geometry
 from reference.data.dataset import Faces
+from reference.data.markup import IBUG68
 from reference.data.steps import gather, select
 from reference.illustrations.canvas import (
     BLUE,
@@ -89,7 +90,7 @@ def draw_one_face(shape_model_file: Path) -> Figure:
 def overfit_one_face(shape_model_file: Path) -> tuple[Floats, Floats, list[Moment]]:
     """Train as ``reference.train --overfit 1`` does; the image, the labels, and each step."""
     faces = prepared_faces()
-    recipe = overfit_settings(read_recipe(RECIPE), 1, OVERFIT_STEPS)
+    recipe = overfit_settings(read_recipe(RECIPE), 1, OVERFIT_STEPS, IBUG68)
     everything = collect([("demo", faces, 1.0)], 0)
     # The first of the file, as --overfit takes it.
     first = torch.tensor([0])

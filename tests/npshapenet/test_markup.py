@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from npshapenet import markup
-from reference import metrics
+from reference.data import markup as reference_markup
 from reference.data import mirror
 
 
@@ -57,5 +57,5 @@ def test_on_real_faces(shared_data):
 def test_training_mirrors_and_measures_by_the_same_points():
     """Neither package imports the other, so each has its own table."""
     assert mirror.MIRROR == markup.MIRROR
-    assert metrics.RIGHT_EYE_OUTER_CORNER == markup.RIGHT_EYE_OUTER_CORNER
-    assert metrics.LEFT_EYE_OUTER_CORNER == markup.LEFT_EYE_OUTER_CORNER
+    corners = markup.RIGHT_EYE_OUTER_CORNER, markup.LEFT_EYE_OUTER_CORNER
+    assert reference_markup.IBUG68.scale_points == corners

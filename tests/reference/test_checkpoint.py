@@ -219,7 +219,7 @@ def test_missing_files_and_folders_are_refused(tmp_path):
         ),
         (lambda v: v["averaged"]["extractor.dense.bias"].fill_(math.nan), "not finite"),
         (lambda v: v["shape_model"].pop("mean"), "shape model"),
-        (lambda v: v["shape_model"].update(mean=torch.zeros(5, 2)), "components is"),
+        (lambda v: v["shape_model"].update(mean=torch.zeros(5, 2)), "mean is"),
         (lambda v: v["shape_model"].update(parameter_scales=torch.zeros(2)), "parameter_scales is"),
         # 16 million weights, of which the file holds none.
         (lambda v: v["recipe"]["network"].update(end_channels=1 << 22), "averaged: tensors"),

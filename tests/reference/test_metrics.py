@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from npshapenet import markup
 from reference import metrics
+from reference.data.markup import IBUG68
 
 SIDE_PX = 100.0
 
@@ -136,8 +137,8 @@ class TestRegions:
         for region, parts in of_markup.items():
             points = [index for part in parts for index in markup.REGIONS[part]]
             assert list(metrics.REGIONS[region]) == points
-        assert metrics.RIGHT_EYE_OUTER_CORNER == markup.RIGHT_EYE_OUTER_CORNER
-        assert metrics.LEFT_EYE_OUTER_CORNER == markup.LEFT_EYE_OUTER_CORNER
+        corners = markup.RIGHT_EYE_OUTER_CORNER, markup.LEFT_EYE_OUTER_CORNER
+        assert corners == IBUG68.scale_points
 
     @pytest.mark.parametrize(("region", "indices"), REGION_RANGES)
     def test_error_is_that_of_the_points_over_the_same_normaliser(

@@ -8,11 +8,11 @@ import pytest
 from reference.data.mirror import MIRROR
 from reference.shape_model import (
     align,
-    eye_angles_rad,
     fit,
     fit_parameters,
     modes,
     reconstruct,
+    tilts_rad,
     truncation_floor_percent,
 )
 
@@ -111,7 +111,7 @@ def test_similarity_alignment_copes_with_faces_that_cancel_out(make_shapes):
 
 def test_similarity_alignment_gives_an_upright_mean_of_unit_size(make_shapes, rng):
     mean = align(random_similarities(make_shapes(50), rng), "similarity").mean(axis=0)
-    assert eye_angles_rad(mean[None])[0] == pytest.approx(0, abs=1e-7)
+    assert tilts_rad(mean[None])[0] == pytest.approx(0, abs=1e-7)
     # Least squares makes shapes a little smaller where they differ from the mean.
     assert 0.95 < np.sqrt(np.mean(np.sum(mean**2, axis=-1))) <= 1
 
@@ -121,7 +121,7 @@ def test_rotation_alignment_makes_eyes_level_and_faces_upright(template, tilt_de
     """Not turned by 180° or 90°, nor by twice the tilt."""
     tilted = np.stack([turned(template, tilt_deg) + 3, turned(template, 5)])
     aligned = align(tilted, "rotation")
-    np.testing.assert_allclose(eye_angles_rad(aligned), 0, atol=EXACT)
+    np.testing.assert_allclose(tilts_rad(aligned), 0, atol=EXACT)
     np.testing.assert_allclose(aligned[0], template - template.mean(axis=0), atol=EXACT)
     chin, brows = aligned[:, 8, 1], aligned[:, 17:27, 1].mean(axis=1)
     assert (chin > brows).all()
@@ -131,7 +131,7 @@ def test_rotation_alignment_makes_eyes_level_and_faces_upright(template, tilt_de
 
 @pytest.mark.parametrize("tilt_deg", [-80, -20, 20, 80])
 def test_eye_angle_is_the_tilt_clockwise_on_the_screen(template, tilt_deg):
-    angle = eye_angles_rad(turned(template, tilt_deg)[None])
+    angle = tilts_rad(turned(template, tilt_deg)[None])
     np.testing.assert_allclose(np.degrees(angle), tilt_deg, atol=EXACT)
 
 

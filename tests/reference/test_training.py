@@ -14,9 +14,10 @@ import torch
 
 from reference import training
 from reference.data.augment import Augmentation, network_landmarks
+from reference.data.markup import IBUG68
 from reference.data.mirror import MIRROR
 from reference.recipe import RecipeError, ShapeModelSettings, read_recipe
-from reference.shape_model import eye_angles_rad
+from reference.shape_model import tilts_rad
 from reference.training import (
     Trainer,
     collect,
@@ -110,7 +111,7 @@ class TestShapeModel:
     def test_is_that_of_faces_and_mirror_images(self, data):
         model = fit_shape_model(data, ShapeModelSettings(components=5), 32)
         np.testing.assert_allclose(model.mean[list(MIRROR)] * [-1, 1], model.mean, atol=1e-5)
-        assert eye_angles_rad(model.mean[None])[0] == pytest.approx(0, abs=1e-5)
+        assert tilts_rad(model.mean[None])[0] == pytest.approx(0, abs=1e-5)
         assert model.parameter_means[5 + 2] == pytest.approx(0, abs=1e-5)
 
     def test_held_out_faces_are_not_looked_at(self, data, recipe):
@@ -301,18 +302,18 @@ class TestHeldOut:
 
 class TestOverfit:
     def test_nothing_is_changed_held_out_or_decayed(self, recipe):
-        settings = overfit_settings(recipe, 2, 100)
+        settings = overfit_settings(recipe, 2, 100, IBUG68)
         assert settings.augmentation == Augmentation()
         assert settings.training.held_out == 0
         assert settings.training.weight_decay == 0
         assert settings.training.epochs == 100
         # Two faces and their mirror images span three components.
         assert settings.shape_model.components == 3
-        assert overfit_settings(recipe, 20, 100).shape_model == recipe.shape_model
+        assert overfit_settings(recipe, 20, 100, IBUG68).shape_model == recipe.shape_model
 
     @pytest.mark.parametrize("count", [1, 3])
     def test_a_few_faces_fit(self, recipe, make_faces, count):
-        settings = overfit_settings(recipe, count, 400)
+        settings = overfit_settings(recipe, count, 400, IBUG68)
         faces = collect([("few", make_faces(count), 1.0)], 0)
         model = shape_model_tensors(fit_shape_model(faces, settings.shape_model, 32))
         trainer = Trainer(settings, faces, CPU, shape_model=model, workers=0, settled_norms=True)
@@ -327,7 +328,7 @@ class TestOverfit:
         assert percent[-1] < 0.5
 
     def test_settled_norms_are_those_of_the_faces_and_stay(self, recipe, make_faces):
-        settings = overfit_settings(recipe, 3, 400)
+        settings = overfit_settings(recipe, 3, 400, IBUG68)
         faces = collect([("few", make_faces(3), 1.0)], 0)
         model = shape_model_tensors(fit_shape_model(faces, settings.shape_model, 32))
         trainer = Trainer(settings, faces, CPU, shape_model=model, workers=0, settled_norms=True)
