@@ -37,12 +37,8 @@ class CompiledSteps:
         self._arena = self._plan.new_arena()
         self._image = np.ascontiguousarray(image, np.float32)
         self._out = np.empty(self._plan.output_count, np.float32)
-        kinds = self._plan.steps[:, s.KIND]
-        # Clearing the border of an image goes with what computes that image.
-        ends = [row + 1 for row, kind in enumerate(kinds) if kind != s.CLEAR]
+        ends = [*self._plan.ends, len(self._plan.steps)]
         self.names = [LOAD, *(name for name in self._plan.images if name != INPUT), STORE]
-        if len(ends) != len(self.names):
-            raise RuntimeError(f"{len(ends)} parts of the plan for {len(self.names)} images")
         self.layers = [_layers(network, name, self._plan.images.keys()) for name in self.names]
         self._parts = [
             self._call(first, end) for first, end in zip([0, *ends[:-1]], ends, strict=True)

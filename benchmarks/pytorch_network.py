@@ -1,4 +1,5 @@
-"""A weights file's layer graph run by PyTorch. Needs PyTorch and nothing of this project.
+"""A weights file's layer graph run by PyTorch. Needs PyTorch and nothing of this project, but for
+maps, whose functions are those of ``reference``.
 
 Functions instead of modules, which took a fifth longer for a small network.
 """
@@ -76,6 +77,15 @@ def _make_linear_layer(layer: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         return partial(_instance_norm, epsilon=layer["epsilon"])
     if kind == "GlobalAveragePool":
         return partial(functional.adaptive_avg_pool2d, output_size=1)
+    if kind == "Enlarge":
+        return partial(functional.interpolate, scale_factor=layer["factor"])
+    if kind == "MeanPlaces":
+        return _mean_places
+    if kind == "Join":
+        return lambda first, second: torch.cat([first, second], dim=1)
+    if kind == "ShapeFit":
+        mean, weight = (tensors[f"{layer['name']}.{tensor}"] for tensor in ("mean", "weight"))
+        return partial(_shape_fit, mean=mean, weight=weight)
     weight, bias = tensors[f"{layer['name']}.weight"], tensors[f"{layer['name']}.bias"]
     if kind == "GroupNorm":
         groups, epsilon = layer["groups"], layer["epsilon"]
@@ -92,6 +102,18 @@ def _make_linear_layer(layer: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         padding=tuple(layer["padding"]),
         groups=layer["groups"],
     )
+
+
+def _mean_places(maps: Tensor) -> Tensor:
+    from reference.networks.maps import mean_places
+
+    return mean_places(maps).flatten(1)[:, :, None, None]
+
+
+def _shape_fit(points: Tensor, mean: Tensor, weight: Tensor) -> Tensor:
+    from reference.networks.layers import fit_shape
+
+    return fit_shape(points.reshape(len(points), *mean.shape), mean, weight)[:, :, None, None]
 
 
 def _instance_norm(images: Tensor, epsilon: float) -> Tensor:

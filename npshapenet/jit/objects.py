@@ -40,7 +40,7 @@ _SOURCES = (
     "shape_fitting.py",
     "steps.py",
 )
-_SECONDS_TO_COMPILE = 4
+_SECONDS_TO_COMPILE = 5
 
 _RUN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 

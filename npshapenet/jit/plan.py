@@ -43,6 +43,7 @@ class Plan:
     weights: Floats
     arena_size: int  # floats
     images: dict[str, Image]  # the input and each output that exists, by layer name
+    ends: list[int]  # after how many steps each of them is there
     output_count: int
     # The same steps for a gray crop, which is resized straight into the arena; None where the
     # network's input isn't gray or too narrow for that.
@@ -91,10 +92,12 @@ def make_plan(
     writer = StepWriter(registers, images, tensors, sums=images_size)
     normalisation = writer.add_weights(np.array([scale, offset], np.float32))
     _write_load(writer)
+    ends = [len(writer.steps)]
     for operation in operations:
         # Cleared in every run: since the last one other images have lain there.
         write_border(writer, images[operation.name])
         write_operation(writer, operation)
+        ends.append(len(writer.steps))
     _write_store(writer, outputs)
     count = len(writer.steps)
     if shape_model is not None and points is not None:
@@ -116,6 +119,7 @@ def make_plan(
         weights=weights,
         arena_size=images_size + writer.sums_size,
         images=images,
+        ends=ends,
         output_count=network.output_count,
         crop_steps=crop_steps,
         landmark_steps=landmark_steps,
