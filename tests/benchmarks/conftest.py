@@ -16,10 +16,14 @@ from npshapenet.network import (
     Add,
     Convolution,
     Dense,
+    Enlarge,
     GlobalAveragePool,
     GroupNorm,
     InstanceNorm,
+    Join,
+    MeanPlaces,
     Network,
+    ShapeFit,
 )
 
 Floats = NDArray[np.float32]
@@ -40,7 +44,11 @@ EVERY_LAYER = Network(
         GlobalAveragePool("pool", "sum"),
         Dense("hidden", "pool", 9, activation="hard_swish"),
         Add("both", "flat", "hidden", activation="hard_swish"),
-        Dense("head", "both", 10),
+        Enlarge("enlarged", "tall", factor=2),
+        MeanPlaces("places", "enlarged"),
+        ShapeFit("fit", "places", scores=3),
+        Join("joined", "both", "fit"),
+        Dense("head", "joined", 10),
     ),
 )
 assert {type(layer) for layer in EVERY_LAYER.layers} == set(LAYER_TYPES.values())
