@@ -263,7 +263,10 @@ def torch_outputs(weights: Weights, crops: Sequence[NDArray[Any]]) -> Any:
 
 
 def torch_landmarks(shape_model: ShapeModel, outputs: Any) -> Any:
-    """Outputs (N, K + 4) → landmarks (N, L, 2) in the network's coordinates, by the layers."""
+    """Outputs (N, K + 4) → landmarks (N, L, 2) in the network's coordinates, by the layers.
+
+    Within the limits of the shape model, where it has some.
+    """
     import torch
 
     from reference.networks.layers import ShapeLayer, SimilarityLayer
@@ -272,6 +275,9 @@ def torch_landmarks(shape_model: ShapeModel, outputs: Any) -> Any:
     shape_layer = ShapeLayer(
         torch.from_numpy(shape_model.mean), torch.from_numpy(shape_model.components)
     )
+    if shape_model.limits is not None:
+        limits = torch.from_numpy(shape_model.limits).to(outputs.dtype)
+        outputs = outputs[:, : limits.shape[1]].clamp(*limits)
     shapes = shape_layer.to(outputs.dtype)(outputs[:, :count])
     return SimilarityLayer()(shapes, outputs[:, count:])
 
