@@ -15,14 +15,8 @@ from numba.extending import intrinsic
 
 from npshapenet.jit import cpu
 from npshapenet.jit.emitter import FLOAT_POINTER, INDEX, Emitter, Value
-from npshapenet.jit.microkernel import (
-    declare,
-    emit_blend,
-    emit_clear,
-    emit_copy,
-    emit_mean_places,
-    tiles_of,
-)
+from npshapenet.jit.microkernel import declare, tiles_of
+from npshapenet.jit.vector_loops import emit_blend, emit_clear, emit_copy, emit_mean_places
 
 FLOATS = types.CPointer(types.float32)
 INTEGERS = types.CPointer(types.int64)

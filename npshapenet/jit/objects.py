@@ -39,6 +39,7 @@ _SOURCES = (
     "resizing.py",
     "shape_fitting.py",
     "steps.py",
+    "vector_loops.py",
 )
 _SECONDS_TO_COMPILE = 5
 

@@ -1,0 +1,146 @@
+"""Loops over vectors beside the tiles: rows blended, floats cleared and copied, mean places.
+
+Written for LLVM like the microkernels, of which they have no part: no sums are held for a tile.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from npshapenet.jit.emitter import FLOAT, Emitter, Value
+
+
+def emit_blend(
+    emit: Emitter, source: Value, width: Value, taps: Value, weights: Value, row: Value
+) -> None:
+    """``row[x] = Σ_tap weights[tap] · source[tap, x]`` for the ``width`` ≥ V columns x.
+
+    source (taps, width) is float32, or bytes, which become floats on the way.
+    """
+    build = emit.builder
+    element = source.type.pointee
+    vector = ir.VectorType(element, emit.width)
+
+    def load(place: Value) -> Value:
+        pointer = build.bitcast(build.gep(source, [place]), vector.as_pointer())
+        values = build.load(pointer, align=element.width // 8 if element != FLOAT else 4)
+        return values if element == FLOAT else build.uitofp(values, emit.vector)
+
+    def one_tap(carried: list[Value]) -> list[Value]:
+        place, weight_at, total = carried
+        total = emit.multiply_add(emit.broadcast(weight_at), load(place), total)
+        return [build.add(place, width), emit.at(weight_at, 1), total]
+
+    def one_vector(carried: list[Value]) -> list[Value]:
+        (x,) = carried
+        last = build.sub(width, emit.index(emit.width))
+        here = build.select(build.icmp_signed(">", x, last), last, x)
+        total = emit.loop(taps, [here, weights, emit.repeat(0.0)], one_tap)[2]
+        emit.store(total, emit.at(row, here))
+        return [build.add(x, emit.index(emit.width))]
+
+    rounded = build.add(width, emit.index(emit.width - 1))
+    emit.loop(build.sdiv(rounded, emit.index(emit.width)), [emit.index(0)], one_vector)
+
+
+def emit_clear(emit: Emitter, values: Value, count: Value) -> None:
+    """``values[0 … count − 1] = 0``, in vectors, then one by one.
+
+    A loop that LLVM sees through would become a call of memset, which is outside of the engine.
+    """
+    build = emit.builder
+    zero, width = ir.Constant(FLOAT, 0.0), emit.index(emit.width)
+
+    def one_vector(carried: list[Value]) -> list[Value]:
+        emit.store(emit.repeat(0.0), carried[0])
+        emit.fence()
+        return [emit.at(carried[0], emit.width)]
+
+    def one_float(carried: list[Value]) -> list[Value]:
+        build.store(zero, carried[0])
+        emit.fence()
+        return [emit.at(carried[0], 1)]
+
+    rest = emit.loop(build.sdiv(count, width), [values], one_vector)
+    emit.loop(build.srem(count, width), rest, one_float)
+
+
+def emit_copy(emit: Emitter, source: Value, target: Value, count: Value) -> None:
+    """``target[0 … count − 1] = source[0 … count − 1]``, in vectors, then one by one."""
+    build, width = emit.builder, emit.index(emit.width)
+
+    def one_vector(carried: list[Value]) -> list[Value]:
+        source_at, target_at = carried
+        emit.store(emit.load(source_at), target_at)
+        emit.fence()
+        return [emit.at(source_at, emit.width), emit.at(target_at, emit.width)]
+
+    def one_float(carried: list[Value]) -> list[Value]:
+        source_at, target_at = carried
+        build.store(build.load(source_at), target_at)
+        emit.fence()
+        return [emit.at(source_at, 1), emit.at(target_at, 1)]
+
+    rest = emit.loop(build.sdiv(count, width), [source, target], one_vector)
+    emit.loop(build.srem(count, width), rest, one_float)
+
+
+def emit_mean_places(
+    emit: Emitter,
+    source: Value,
+    rows: Value,
+    row_pixels: Value,
+    pixel_pitch: Value,
+    row_pitch: Value,
+    places: Value,
+) -> None:
+    """The mean column and row, counted from 0, of each channel's softmax.
+
+    source (rows, row_pixels, pixel_pitch) → places (2, pixel_pitch): the columns, then the rows.
+    V channels at a time: first their largest values, so that no exponential is above 1.
+    """
+    build = emit.builder
+    zero, one = emit.repeat(0.0), emit.repeat(1.0)
+
+    def largest_of_row(carried: list[Value]) -> list[Value]:
+        row, highest = carried
+
+        def one_pixel(inner: list[Value]) -> list[Value]:
+            value = emit.load_aligned(inner[0])
+            return [emit.at(inner[0], pixel_pitch), emit.at_least(value, inner[1])]
+
+        return [emit.at(row, row_pitch), emit.loop(row_pixels, [row, highest], one_pixel)[1]]
+
+    def one_vector(carried: list[Value]) -> list[Value]:
+        first, place = carried
+        highest = emit.loop(rows, [first, emit.load_aligned(first)], largest_of_row)[1]
+
+        def one_row(carried: list[Value]) -> list[Value]:
+            row, y, total, total_x, total_y = carried
+
+            def one_pixel(inner: list[Value]) -> list[Value]:
+                pixel, x, row_total, row_x = inner
+                share = emit.exponential(build.fsub(emit.load_aligned(pixel), highest))
+                return [
+                    emit.at(pixel, pixel_pitch),
+                    emit.add(x, one),
+                    emit.add(row_total, share),
+                    emit.multiply_add(share, x, row_x),
+                ]
+
+            row_total, row_x = emit.loop(row_pixels, [row, zero, zero, zero], one_pixel)[2:]
+            return [
+                emit.at(row, row_pitch),
+                emit.add(y, one),
+                emit.add(total, row_total),
+                emit.add(total_x, row_x),
+                emit.multiply_add(row_total, y, total_y),
+            ]
+
+        total, total_x, total_y = emit.loop(rows, [first, zero, zero, zero, zero], one_row)[2:]
+        emit.store(build.fdiv(total_x, total), place)
+        emit.store(build.fdiv(total_y, total), emit.at(place, pixel_pitch))
+        return [emit.at(first, emit.width), emit.at(place, emit.width)]
+
+    vectors = build.sdiv(pixel_pitch, emit.index(emit.width))
+    emit.loop(vectors, [source, places], one_vector)
