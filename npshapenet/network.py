@@ -289,7 +289,7 @@ class MeanPlaces:
 
 @dataclass(frozen=True)
 class ShapeFit:
-    """Points (2·L, 1, 1), x before y → the parameters (K + 4, 1, 1) of the shape nearest to them.
+    """Points (2·L, 1, 1), x before y → the parameters (K + 4, 1, 1) of a shape near to them.
 
     Tensors: ``mean`` (L, 2), the mean shape, and ``weight`` (K, 2·L). First the similarity that
     takes the mean onto the points, by least squares; then the scores, ``weight`` times what the
