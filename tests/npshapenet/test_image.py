@@ -6,12 +6,21 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given, reject, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from npshapenet import image
-from npshapenet.image import Box, Crop, check_gray, crop_face, resize, to_gray, to_rgb
+from npshapenet.image import (
+    BOX_TO_PHOTO_MAX,
+    Box,
+    Crop,
+    check_gray,
+    crop_face,
+    resize,
+    to_gray,
+    to_rgb,
+)
 from npshapenet.weights import Normalisation
 
 ORIENTATION = 0x0112
@@ -224,24 +233,27 @@ def cropped_by_tables(photo, crop, gray):
 @given(
     st.integers(1, 50),
     st.integers(1, 50),
-    st.tuples(*[st.floats(-60, 60)] * 2),
+    st.tuples(*[st.floats(0.05, 0.95)] * 4),
     st.floats(1, 60),
-    st.floats(0.3, 3),
+    st.integers(16, 120),
     st.integers(0, 2**32 - 1),
 )
 # A small crop of a large box may lie beside the photo, on any side of it.
-@example(40, 50, (-55, -50), 60, 0.3, 0)
-@example(40, 50, (49, 39), 60, 0.3, 0)
-@example(5, 5, (-10, -10), 16, 1.5, 0)  # around all of it
-@example(50, 50, (10, 10), 20, 1.5, 0)  # inside
-def test_crop_repeats_the_nearest_pixel(height, width, corner, size, factor, seed):
+@example(40, 50, (0.1, 0.95, 0.1, 0.95), 60, 18, 0)
+@example(40, 50, (0.95, 0.05, 0.95, 0.05), 60, 18, 0)
+@example(5, 5, (0.5, 0.7, 0.5, 0.7), 16, 24, 0)  # around all of it
+@example(50, 50, (0.5, 0.5, 0.5, 0.5), 20, 30, 0)  # inside
+def test_crop_repeats_the_nearest_pixel(height, width, shares, size, side_px, seed):
     pixels = photo_pixels(np.random.default_rng(seed), height, width)
     gray = np.asarray(Image.fromarray(pixels).convert("L"))
+    # The box has a point of the photo in common with it, given by its share of either's extent.
+    x, x_of_box, y, y_of_box = shares
+    corner = (x * width - x_of_box * size, y * height - y_of_box * size)
     box = Box.from_ltwh(*corner, size, size)
-    try:
-        crop = crop_face(pixels, box, factor)
-    except ValueError:
-        reject()  # too small, too large or outside
+    factor = side_px / size
+    assume(size <= BOX_TO_PHOTO_MAX * max(height, width))
+    crop = crop_face(pixels, box, factor)
+    assert crop.gray.shape == (side_px, side_px)
     expected = cropped_by_tables(pixels, crop, gray)
     np.testing.assert_array_equal(crop.gray, expected)
     photos = {
