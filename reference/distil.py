@@ -95,7 +95,7 @@ def _views(
     ):
         # The teachers see what will be stored.
         stored = (images * 255).round() / 255
-        found = teach(teachers, stored, steps.faces.markup)
+        found = teach(teachers, stored)
         views.append((stored, trust * found + (1 - trust) * labels))
     return views
 

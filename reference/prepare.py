@@ -20,6 +20,7 @@ from reference.data.markup import IBUG68, Markup, MarkupError, read_markup
 from reference.data.photo import PhotoError, read_gray
 
 MAX_SIDE_PX = 1024
+MAX_LABEL_SHIFT_PX = 20
 
 _DESCRIPTION = """\
 Cut the labelled faces of photos, in gray, and write them with their points to one .npz file that
@@ -49,8 +50,11 @@ def prepare(
     skip_bad: bool = False,
     progress: bool = False,
     markup: Markup = IBUG68,
+    label_shift_px: float = 0.0,
 ) -> Prepared:
     """Read the labels, cut their faces, shuffle them by the seed.
+
+    ``label_shift_px`` is kept for training, and changes nothing here.
 
     Raises LabelError for the first label that can't be used, unless `skip_bad`; in any case where
     a labels file as a whole can't be read, or no face is left.
@@ -78,7 +82,8 @@ def prepare(
         raise LabelError(labels[0], "", "no face left", f"all {len(skipped)} labels were skipped")
     order = np.random.default_rng(seed).permutation(len(stored))
     sources = [_source(path, count) for path, count in zip(labels, counts, strict=True)]
-    meta = describe(geometry, seed, sources, Counter(error.kind for error in skipped), markup)
+    kinds = Counter(error.kind for error in skipped)
+    meta = describe(geometry, seed, sources, kinds, markup, label_shift_px)
     return Prepared(collect([stored[index] for index in order], meta), skipped)
 
 
@@ -126,7 +131,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         markup = IBUG68 if options.markup is None else read_markup(options.markup)
         prepared = prepare(
-            options.labels, geometry, options.seed, options.skip_bad, progress=True, markup=markup
+            options.labels,
+            geometry,
+            options.seed,
+            options.skip_bad,
+            progress=True,
+            markup=markup,
+            label_shift_px=options.label_shift_px,
         )
         # The faces last: where they are, all of it is there.
         write_sheet(options.sheet, prepared.faces)
@@ -165,6 +176,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="TOML",
         help="what the points are, where they aren't iBUG's 68: see docs/training.md",
     )
+    parser.add_argument(
+        "--label-shift-px",
+        type=float,
+        default=0.0,
+        metavar="PX",
+        help="how far right of the true points the labels lie, in pixels of the photos, as "
+        "reference.label_shift measures it: a face that training mirrors gets labels as far right",
+    )
     parser.add_argument("--sheet", type=Path, help="contact sheet (default: .png beside --out)")
     parser.add_argument("--side", type=int, default=112, help="network's crop, pixels (112)")
     parser.add_argument("--margin", type=int, default=28, help="room on each side, pixels (28)")
@@ -191,6 +210,8 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
         parser.error(f"--margin {options.margin}: accepted: 0 to the side, {options.side}")
     if not 0.5 <= options.crop_factor <= 4:
         parser.error(f"--crop-factor {options.crop_factor}: accepted: 0.5 to 4")
+    if not abs(options.label_shift_px) <= MAX_LABEL_SHIFT_PX:
+        parser.error(f"--label-shift-px {options.label_shift_px}: accepted: ±{MAX_LABEL_SHIFT_PX}")
     if options.seed < 0:
         parser.error(f"--seed {options.seed}: accepted: 0 and above")
 

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         side_px = faces.geometry.side_px
         images, labels = augment(gather([faces]), side_px, Augmentation(), torch.Generator())
         parts = tqdm(torch.split(images, 64), "looking", disable=None, leave=False)
-        found = torch.cat([teach(networks, part, faces.markup) for part in parts])
+        found = torch.cat([teach(networks, part) for part in parts])
         truth = labels.double().numpy()
         refitted = refit(truth, found.double().numpy())
         write_faces(options.out, _with_landmarks(faces, refitted))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from reference.checkpoint import CheckpointError, load
-from reference.data.augment import mirrored
 from reference.data.markup import IBUG68, Markup
 from reference.networks.shapenet import ShapeNet
 
@@ -34,20 +33,11 @@ def read_teachers(paths: Sequence[Path], side_px: int, markup: Markup = IBUG68) 
 
 
 @torch.inference_mode()
-def teach(networks: Sequence[ShapeNet], images: Tensor, markup: Markup = IBUG68) -> Tensor:
-    """The mean landmarks (N, L, 2) over networks and, where there is a mirror, the mirror images.
+def teach(networks: Sequence[ShapeNet], images: Tensor) -> Tensor:
+    """The mean landmarks (N, L, 2) over networks.
 
     Images are (N, 1, side, side), landmarks in the network's coordinates.
     """
-    found: list[Tensor] = []
-    for network in networks:
-        found.append(network.landmarks_to_train(_in_channels_last(images)))
-        if markup.mirror is None:
-            continue
-        mirror_image = network.landmarks_to_train(_in_channels_last(images.flip(-1)))
-        found.append(mirrored(mirror_image, markup.mirror))
+    images = images.to(memory_format=torch.channels_last)
+    found = [network.landmarks_to_train(images) for network in networks]
     return torch.stack(found).mean(dim=0)
-
-
-def _in_channels_last(images: Tensor) -> Tensor:
-    return images.to(memory_format=torch.channels_last)

@@ -49,13 +49,15 @@ class Batch:
 
     Landmarks are in pixels of the stored crop (the centre of its top-left pixel is (0, 0)),
     edges in the same unit counted from the crop's outer edge, as in the faces file. ``markup``
-    says what the landmarks are.
+    says what the landmarks are, ``label_shifts`` (N) how far right of the true points they lie,
+    in pixels of the stored crop; None: not at all.
     """
 
     crops: Tensor
     landmarks: Tensor
     photo_edges: Tensor
     markup: Markup = IBUG68
+    label_shifts: Tensor | None = None
 
 
 def augment(
@@ -86,6 +88,11 @@ def augment(
     ).clamp_(0, 1)
     images = _filled_outside(images, is_outside, settings, generator)
 
+    if batch.label_shifts is not None:
+        # A picture in the mirror would get its labels as far right as any other; these, mirrored
+        # with it, would lie as far left.
+        is_mirrored = torch.linalg.det(to_source) < 0
+        landmarks[..., 0] -= (2 * (2 / side_px) * batch.label_shifts * is_mirrored)[:, None]
     turned_back = torch.linalg.inv(to_source)
     landmarks = (landmarks - offset[:, None]) @ turned_back.transpose(1, 2)
     landmarks = _mirrored_order(landmarks, to_source, batch.markup)

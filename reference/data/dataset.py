@@ -56,6 +56,14 @@ class Faces:
         """What the landmarks are; MarkupError where the meta has a wrong one."""
         return _markup(self.meta)
 
+    @property
+    def label_shifts(self) -> NDArray[np.float32]:
+        """How far right of the true points the labels lie (N,), in pixels of the stored crop."""
+        shift_px = self.meta.get("label_shift_px", 0.0)
+        sides = np.maximum(self.crop_frames[:, 2], 1)  # a view's frame is zeros, its shift 0
+        shifts: NDArray[np.float32] = (shift_px * self.meta["side_px"] / sides).astype(np.float32)
+        return shifts
+
 
 def describe(
     geometry: Geometry,
@@ -63,11 +71,13 @@ def describe(
     sources: Sequence[Mapping[str, Any]],
     skipped: Mapping[str, int],
     markup: Markup = IBUG68,
+    label_shift_px: float = 0.0,
 ) -> dict[str, Any]:
     """Return the meta of a faces file.
 
     `sources`: per labels file its base name, the title that it gives itself, its count of faces.
     `skipped`: count of the labels left out, by reason. Faces without a `markup` are iBUG's.
+    `label_shift_px`: how far right of the true points the labels lie, in pixels of the photo.
     """
     meta = {
         "format_version": FORMAT_VERSION,
@@ -78,6 +88,7 @@ def describe(
         "sources": [dict(source) for source in sources],
         "faces": sum(source["faces"] for source in sources),
         "skipped": dict(skipped),
+        "label_shift_px": label_shift_px,
     }
     return meta if markup == IBUG68 else {**meta, "markup": markup.to_values()}
 
@@ -141,6 +152,10 @@ def _check_meta(path: Path, meta: Any) -> None:
     for key, kinds in (("side_px", int), ("margin_px", int), ("crop_factor", (int, float))):
         if not isinstance(meta.get(key), kinds):
             raise FacesError(f"{path}: {key} is {meta.get(key)!r}; accepted: a number")
+    if not isinstance(meta.get("label_shift_px", 0.0), (int, float)):
+        raise FacesError(
+            f"{path}: label_shift_px is {meta['label_shift_px']!r}; accepted: a number"
+        )
     try:
         _markup(meta)
     except MarkupError as error:

@@ -28,6 +28,7 @@ def gather(faces: Sequence[Faces]) -> Batch:
         torch.from_numpy(np.concatenate([part.landmarks for part in faces])),
         torch.from_numpy(np.concatenate([part.photo_edges for part in faces])),
         faces[0].markup,
+        torch.from_numpy(np.concatenate([part.label_shifts for part in faces])),
     )
 
 
@@ -38,6 +39,7 @@ def select(batch: Batch, indices: Tensor) -> Batch:
         crops=batch.crops[indices],
         landmarks=batch.landmarks[indices],
         photo_edges=batch.photo_edges[indices],
+        label_shifts=None if batch.label_shifts is None else batch.label_shifts[indices],
     )
 
 

@@ -151,6 +151,23 @@ def test_landmarks_follow_the_picture(dots_batch, mirror_share, blur_share):
         assert (expected - before).norm(dim=1).median() * SIDE / 2 > 5
 
 
+def test_shifted_labels_are_as_far_right_in_a_mirrored_picture(dots_batch):
+    """Labels that lie 1.5 pixels right of the dots do so whether mirrored or not."""
+    shift_px = 1.5
+    labels = dots_batch.landmarks + torch.tensor([shift_px, 0.0])
+    shifted = dataclasses.replace(
+        dots_batch, landmarks=labels, label_shifts=torch.full((68,), shift_px)
+    )
+    every = torch.arange(68)
+    for mirror_share, named in ((0.0, every), (1.0, torch.tensor(MIRROR))):
+        settings = Augmentation(mirror_share=mirror_share)
+        images, landmarks = augment(shifted, SIDE, settings, generator())
+        beside_px = (landmarks[every, named] - dot_positions(images)) * (SIDE / 2)
+        is_inside = (landmarks[every, named].abs() < 0.85).all(dim=1)
+        expected = torch.tensor([shift_px, 0.0]).expand_as(beside_px)
+        torch.testing.assert_close(beside_px[is_inside], expected[is_inside], rtol=0, atol=0.1)
+
+
 def test_each_change_is_as_large_as_it_says(template):
     """Turn, scale, shift and mirroring are read off the landmarks of 4000 faces."""
     batch = faces_batch(template, torch.zeros(4000, 1, 1, dtype=torch.uint8))

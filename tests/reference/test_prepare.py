@@ -86,6 +86,16 @@ def test_seed_gives_the_order(labels, tmp_path):
     )
 
 
+def test_label_shift_is_kept_in_pixels_of_the_stored_crops(labels, tmp_path):
+    out = tmp_path / "faces.npz"
+    assert run(labels, "--out", out, "--label-shift-px", 0.5) == 0
+    faces = read_faces(out)
+    expected = 0.5 * 112 / faces.crop_frames[:, 2]
+    np.testing.assert_allclose(faces.label_shifts, expected, rtol=1e-6)
+    assert run(labels, "--out", out) == 0
+    assert not read_faces(out).label_shifts.any()
+
+
 def test_several_labels_files(labels, tmp_path):
     pts = tmp_path / "pts"
     pts.mkdir()
@@ -171,6 +181,8 @@ def test_labels_file_that_cannot_be_read(skip, labels, tmp_path, capsys):
         ("labels.xml", "--out", "faces.npz", "--crop-factor", "nan"),
         ("labels.xml", "--out", "faces.npz", "--seed", "-1"),
         ("labels.xml", "--out", "faces.npz", "--seed", "x"),
+        ("labels.xml", "--out", "faces.npz", "--label-shift-px", "21"),
+        ("labels.xml", "--out", "faces.npz", "--label-shift-px", "nan"),
     ],
 )
 def test_usage(arguments, tmp_path, monkeypatch, capsys):

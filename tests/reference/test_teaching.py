@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 
@@ -10,7 +13,7 @@ pytest.importorskip("torch", reason="networks are PyTorch's")
 import torch
 from PIL import Image
 
-from reference import distil, prepare_unlabelled, refit_labels
+from reference import distil, label_shift, prepare_unlabelled, refit_labels
 from reference import train as train_command
 from reference.checkpoint import load, save
 from reference.data.augment import Augmentation, augment
@@ -44,21 +47,34 @@ def folder(make_faces, small_recipe_text, tmp_path_factory):
     return folder
 
 
-def test_a_mirrored_picture_gives_mirrored_landmarks(folder, make_faces):
-    network = load(folder / "teacher.pt").network()
-    images, _ = augment(gather([make_faces(5)]), SIDE_PX, Augmentation(), torch.Generator())
-    found, flipped = teach([network], images), teach([network], images.flip(-1))
-    # Subject's left stays left: point 0 and 16, the ends of the jaw, change their places.
-    np.testing.assert_allclose(found[:, 0, 0], -flipped[:, 16, 0], atol=1e-5)
-    np.testing.assert_allclose(found[:, 0, 1], flipped[:, 16, 1], atol=1e-5)
-
-
 def test_teachers_are_averaged(folder, make_faces):
     network = load(folder / "teacher.pt").network()
     images, _ = augment(gather([make_faces(3)]), SIDE_PX, Augmentation(), torch.Generator())
     np.testing.assert_allclose(
         teach([network, network], images), teach([network], images), atol=1e-6
     )
+
+
+def test_label_shift_is_found_whatever_the_network_has_learnt(make_shapes):
+    """A network that has learnt half of the shift finds it on mirror images too."""
+    truth = torch.from_numpy(make_shapes(20)).float()
+    shift, learnt = torch.tensor([0.02, 0.0]), torch.tensor([0.01, 0.0])
+    measured = label_shift.label_shifts(truth + shift, truth + learnt, truth - learnt)
+    np.testing.assert_allclose(measured, 0.02, atol=1e-6)
+
+
+def test_label_shift_command(folder, make_faces, tmp_path, capsys):
+    faces, path = make_faces(40), tmp_path / "faces.npz"
+    teachers = ["--teachers", str(folder / "teacher.pt")]
+    measured = []
+    for moved_px in (0, 3):  # of the photo, of which 75 pixels make SIDE_PX
+        moved = faces.landmarks + np.float32([moved_px * SIDE_PX / 75, 0])
+        write_faces(path, dataclasses.replace(faces, landmarks=moved))
+        assert label_shift.main([str(path), *teachers]) == 0
+        measured.append(float(re.search(r"lie (-?[\d.]+) pixels", capsys.readouterr().out)[1]))
+    assert measured[1] - measured[0] == pytest.approx(3, abs=0.011)  # two roundings to 0.01
+    assert label_shift.main([str(tmp_path / "none.npz"), *teachers]) == 1
+    assert "no such file" in capsys.readouterr().err
 
 
 def test_refitting_takes_back_scale_and_shift(make_shapes):
