@@ -33,7 +33,7 @@ class CompiledSteps:
     def __init__(self, network: Network, tensors: Mapping[str, Floats], image: Floats) -> None:
         """``image`` (C, H, W), as the network reads it."""
         self._plan = make_plan(network, tensors, objects.registers())
-        self._engine = objects.library()
+        self._engine = objects.library(is_basic=self._plan.is_basic)
         self._arena = self._plan.new_arena()
         self._image = np.ascontiguousarray(image, np.float32)
         self._out = np.empty(self._plan.output_count, np.float32)

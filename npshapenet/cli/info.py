@@ -84,6 +84,7 @@ def _summary(name_or_path: str, model: Model) -> Iterator[tuple[str, str]]:
     )
     yield "backend", model.backend_name
     if model.backend_name == "numba":
+        model.warmup()
         yield "compiled", jit.origin()
 
 

@@ -66,7 +66,8 @@ def _resized(gray: Gray, height: int, width: int, *, widen: bool) -> Floats:
     step = resize_step(Image((1, height, width), 1, offset=0), widen=widen, weights=0)
     step[s.OUTPUT_ROW] = row
     weights = np.array([1, 0], np.float32)
-    workspace = _Workspace(np.empty(height * row, np.float32), weights, (height, width))
+    arena = np.empty(height * row, np.float32)
+    workspace = _Workspace(arena, weights, (height, width), is_basic=True)
     workspace.run_crops(_Steps(step[None]), [gray], 0, 0)
     return np.ascontiguousarray(workspace.arena.reshape(height, row)[:, :width])
 
@@ -78,8 +79,10 @@ class _Workspace:
     row of numbers, of which little changes from one call to the next.
     """
 
-    def __init__(self, arena: Floats, weights: Floats, network_size: tuple[int, int]) -> None:
-        """``network_size``: rows and columns of the network's input."""
+    def __init__(
+        self, arena: Floats, weights: Floats, network_size: tuple[int, int], *, is_basic: bool
+    ) -> None:
+        """``network_size``: rows and columns of the network's input; ``is_basic``: see Plan."""
         self.arena = arena
         self._network_size, self._vector_floats = network_size, objects.registers().floats
         self._scratch = np.empty(0, np.float32)
@@ -91,7 +94,8 @@ class _Workspace:
         self._call[s.CALL_ARENA] = arena.ctypes.data
         self._call[s.CALL_CROPS] = ctypes.addressof(self._crops)
         self._call_address = ctypes.addressof(self._call)
-        self._run = objects.library().run
+        self._library = objects.library(is_basic=is_basic)  # whose code must stay where it is
+        self._run = self._library.run
 
     def run_images(self, steps: _Steps, images: Floats, out: Floats) -> None:
         """images (N, C, H, W) → out (N, P)."""
@@ -180,11 +184,15 @@ class CompiledBackend:
         try:
             return self._free_workspaces.pop()
         except IndexError:
-            return _Workspace(self._plan.new_arena(), self._plan.weights, self._input_shape[1:])
+            return self._new_workspace(self._plan)
+
+    def _new_workspace(self, plan: Plan) -> _Workspace:
+        size = self._input_shape[1:]
+        return _Workspace(plan.new_arena(), plan.weights, size, is_basic=plan.is_basic)
 
     def warmup(self) -> None:
         """Load or compile the engine, so that the next call is fast."""
-        objects.library()
+        objects.library(is_basic=self._plan.is_basic)
 
     def run(self, images: Floats) -> Floats:
         """Images (N, C, H, W) as the network reads them → outputs (N, P)."""
@@ -251,7 +259,7 @@ class CompiledBackend:
         found = {}
         for fuse in (False, True):
             plan = self._make_plan(fuse=fuse, share=False)
-            workspace = _Workspace(plan.new_arena(), plan.weights, self._input_shape[1:])
+            workspace = self._new_workspace(plan)
             out = np.empty((1, plan.output_count), np.float32)
             workspace.run_images(_Steps(plan.steps), image[None], out)
             for name, place in plan.images.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +17,10 @@ from npshapenet.jit import cpu, engine, microkernel
 from npshapenet.jit.machine_code import RUN
 
 
-def compile_engine(target: cpu.Target) -> bytes:
+def compile_engine(target: cpu.Target, *, is_basic: bool) -> bytes:
     """The object file for ``target``, which refers to nothing outside of it.
+
+    With ``is_basic`` it takes the basic kinds of steps alone (see steps.py).
 
     On x86-64 its code runs wherever in memory it lies, as linking.py wants it.
     """
@@ -30,23 +33,24 @@ def compile_engine(target: cpu.Target) -> bytes:
         reloc="pic" if target.is_x86_64 else "default",
         codemodel="small" if target.is_x86_64 else "jitdefault",
     )
-    module = _numba_module()
+    with _not_collecting_garbage():
+        module = _numba_module(engine.run_basic if is_basic else engine.run_any)
     _optimise(module, machine, level=3)
     module.link_in(tiles_module(machine))
     module.verify()
     return bytes(machine.emit_object(module))
 
 
-def _numba_module() -> llvm.ModuleRef:
-    """The LLVM module that Numba makes of engine.run, with a C function that calls it."""
+def _numba_module(run: Any) -> llvm.ModuleRef:
+    """The LLVM module that Numba makes of an engine's entry, with a C function that calls it."""
     # Numba wants to know the address of each function that it doesn't see the code of. Nothing
     # calls them in this process before the object file is loaded, which has them.
     nowhere = ctypes.cast(ctypes.CFUNCTYPE(None)(lambda: None), ctypes.c_void_p).value
     for symbol in microkernel.symbols():
         llvm.add_symbol(symbol, nowhere)
     with _not_optimising():
-        engine.run.compile(engine.RUN_ARGUMENTS)
-    compiled = engine.run.overloads[engine.RUN_ARGUMENTS]
+        run.compile(engine.RUN_ARGUMENTS)
+    compiled = run.overloads[engine.RUN_ARGUMENTS]
     module = llvm.parse_assembly(compiled.library.get_llvm_str())
     wrapper = _c_wrapper(RUN, compiled.fndesc.llvm_func_name, engine.RUN_ARGUMENTS)
     module.link_in(llvm.parse_assembly(str(wrapper)))
@@ -54,6 +58,19 @@ def _numba_module() -> llvm.ModuleRef:
         if not value.is_declaration and value.name != RUN:
             value.linkage = "internal"  # nobody else uses it
     return module
+
+
+@contextmanager
+def _not_collecting_garbage() -> Iterator[None]:
+    """Numba makes hundreds of thousands of objects that it keeps: looking through them for some to
+    throw away takes a tenth of the time."""
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_collecting:
+            gc.enable()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The compiled engine: one function for each kind of step, and the entry that walks them.
+"""The compiled engine: the entry that walks the steps, and the convolutions.
 
 Numba compiles this file; the multiply-adds are in microkernel.py. ``convolve_panel``
 (intrinsics.py) calls the machine code that ``microkernel._emit_convolution`` made for the tile
@@ -34,7 +34,6 @@ from npshapenet.jit.intrinsics import (
     clear,
     convolve_panel,
     convolve_panel_depthwise,
-    copy,
     floats_at,
     integers_at,
     larger,
@@ -42,60 +41,80 @@ from npshapenet.jit.intrinsics import (
     smaller,
 )
 from npshapenet.jit.landmarks import clamp, place_landmarks
+from npshapenet.jit.rare_steps import add, copy_pixels, norm
 from npshapenet.jit.resizing import resize
 from npshapenet.jit.shape_fitting import fit_shape, mean_places
 
 RUN_ARGUMENTS = (INTEGERS,)
 
-# As float32: a Python number is float64, and larger and smaller take two of one type.
-_ZERO, _ONE, _THREE, _SIX = np.float32(0), np.float32(1), np.float32(3), np.float32(6)
+
+def walk_with(take: Any) -> Any:
+    """The entry of an engine whose steps ``take`` takes."""
+
+    @compiled
+    def run(call: Any) -> None:
+        """What one call asks for, image after image: all steps for the first, then the second…
+
+        ``call`` is a row of int64 whose columns steps.py names.
+        """
+        weights, arena = floats_at(call[s.CALL_WEIGHTS]), floats_at(call[s.CALL_ARENA])
+        for number in range(call[s.CALL_IMAGE_COUNT]):
+            image = at(floats_at(call[s.CALL_IMAGES]), number * call[s.CALL_IMAGE_SIZE])
+            image_out = at(floats_at(call[s.CALL_OUT]), number * call[s.CALL_OUT_SIZE])
+            crop = at(integers_at(call[s.CALL_CROPS]), number * s.CROP_COLUMNS)
+            scratch = floats_at(call[s.CALL_SCRATCH])
+            for place in range(call[s.CALL_STEP_COUNT]):
+                step = at(integers_at(call[s.CALL_STEPS]), place * s.COLUMNS)
+                take(step, weights, arena, image, image_out, crop, scratch)
+
+    return run
 
 
 @compiled
-def run(call: Any) -> None:
-    """What one call asks for, image after image: all steps for the first, all for the second…
+def take_basic_step(
+    step: Any, weights: Any, arena: Any, image: Any, image_out: Any, crop: Any, scratch: Any
+) -> None:
+    """A step of those kinds that nearly every network has."""
+    kind = step[s.KIND]
+    if kind == s.CONVOLUTION:
+        convolution(step, weights, arena)
+    elif kind == s.DEPTHWISE:
+        depthwise(step, weights, arena)
+    elif kind == s.CLEAR:
+        clear_border(step, arena)
+    elif kind == s.RESIZE:
+        resize(
+            step, weights, arena, floats_at(crop[s.CROP_ADDRESS]), crop[s.CROP_IS_FLOAT],
+            crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], scratch,
+        )  # fmt: skip
+    elif kind == s.LOAD:
+        load(step, arena, image)
+    elif kind == s.STORE:
+        store(step, arena, image_out)
+    elif kind == s.CLAMP:
+        clamp(step, weights, arena)
+    elif kind == s.PLACE:
+        place_landmarks(step, arena, crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], image_out)
 
-    ``call`` is a row of int64 whose columns steps.py names.
-    """
-    weights, arena = floats_at(call[s.CALL_WEIGHTS]), floats_at(call[s.CALL_ARENA])
-    for number in range(call[s.CALL_IMAGE_COUNT]):
-        image = at(floats_at(call[s.CALL_IMAGES]), number * call[s.CALL_IMAGE_SIZE])
-        image_out = at(floats_at(call[s.CALL_OUT]), number * call[s.CALL_OUT_SIZE])
-        crop = at(integers_at(call[s.CALL_CROPS]), number * s.CROP_COLUMNS)
-        for place in range(call[s.CALL_STEP_COUNT]):
-            step = at(integers_at(call[s.CALL_STEPS]), place * s.COLUMNS)
-            kind = step[s.KIND]
-            if kind == s.CONVOLUTION:
-                convolution(step, weights, arena)
-            elif kind == s.DEPTHWISE:
-                depthwise(step, weights, arena)
-            elif kind == s.CLEAR:
-                clear_border(step, arena)
-            elif kind == s.ADD:
-                add(step, arena)
-            elif kind == s.NORM:
-                norm(step, weights, arena)
-            elif kind == s.RESIZE:
-                resize(
-                    step, weights, arena, floats_at(crop[s.CROP_ADDRESS]), crop[s.CROP_IS_FLOAT],
-                    crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], floats_at(call[s.CALL_SCRATCH]),
-                )  # fmt: skip
-            elif kind == s.LOAD:
-                load(step, arena, image)
-            elif kind == s.STORE:
-                store(step, arena, image_out)
-            elif kind == s.CLAMP:
-                clamp(step, weights, arena)
-            elif kind == s.PLACE:
-                place_landmarks(
-                    step, arena, crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], image_out
-                )  # fmt: skip
-            elif kind == s.COPY:
-                copy_pixels(step, arena)
-            elif kind == s.MEAN_PLACES:
-                mean_places(step, arena)
-            elif kind == s.FIT_SHAPE:
-                fit_shape(step, weights, arena)
+
+@compiled
+def take_any_step(
+    step: Any, weights: Any, arena: Any, image: Any, image_out: Any, crop: Any, scratch: Any
+) -> None:
+    """A step of any kind."""
+    kind = step[s.KIND]
+    if kind == s.ADD:
+        add(step, arena)
+    elif kind == s.NORM:
+        norm(step, weights, arena)
+    elif kind == s.COPY:
+        copy_pixels(step, arena)
+    elif kind == s.MEAN_PLACES:
+        mean_places(step, arena)
+    elif kind == s.FIT_SHAPE:
+        fit_shape(step, weights, arena)
+    else:
+        take_basic_step(step, weights, arena, image, image_out, crop, scratch)
 
 
 @compiled
@@ -299,101 +318,6 @@ def depthwise(step: Any, weights: Any, arena: Any) -> None:
         )
 
 
-@compiled
-def add(step: Any, arena: Any) -> None:
-    """output = activation(input + addend), value by value; their pixels are equally far apart."""
-    count = step[s.ROW_PIXELS] * step[s.OUTPUT_PIXEL]
-    activation = step[s.ACTIVATION]
-    for y in range(step[s.ROWS]):
-        first = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
-        second = at(arena, step[s.ADDEND] + y * step[s.ADDEND_ROW])
-        target = at(arena, step[s.OUTPUT] + y * step[s.OUTPUT_ROW])
-        if activation == s.NONE:
-            for place in range(count):
-                target[place] = first[place] + second[place]
-        elif activation == s.RELU:
-            for place in range(count):
-                target[place] = larger(first[place] + second[place], _ZERO)
-        elif activation == s.HARD_SWISH:
-            for place in range(count):
-                value = first[place] + second[place]
-                target[place] = value * smaller(larger(value + _THREE, _ZERO), _SIX) / _SIX
-
-
-@compiled
-def copy_pixels(step: Any, arena: Any) -> None:
-    """output[y · FACTOR + i, x · FACTOR + j] = input[y, x], for all channels and all i, j."""
-    factor, out_pixel, out_row = step[s.FACTOR], step[s.OUTPUT_PIXEL], step[s.OUTPUT_ROW]
-    for y in range(step[s.SOURCE_ROWS]):
-        source_row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
-        for i in range(factor):
-            target = at(arena, step[s.OUTPUT] + (y * factor + i) * out_row)
-            for x in range(step[s.SOURCE_ROW_PIXELS]):
-                source = at(source_row, x * step[s.INPUT_PIXEL])
-                for j in range(factor):
-                    copy(source, at(target, (x * factor + j) * out_pixel), step[s.CHANNELS])
-
-
-@compiled
-def norm(step: Any, weights: Any, arena: Any) -> None:
-    """output = (input − mean) / √(variance + ε) · factor + addend, by groups of channels.
-
-    The mean and the variance of a group are the means of what its channels give. Sums are made
-    row by row and then over the rows: closer to the truth in float32 than one long sum, and the
-    inner loop over channels is what the compiler turns into vectors.
-    """
-    rows, row_pixels, channels = step[s.ROWS], step[s.ROW_PIXELS], step[s.CHANNELS]
-    groups, group_channels = step[s.GROUPS], step[s.GROUP_CHANNELS]
-    epsilon = weights[step[s.WEIGHTS]]
-    factor = at(weights, step[s.WEIGHTS] + 1)
-    addend = at(factor, channels)
-    share = _ONE / np.float32(rows * row_pixels)
-    mean = at(arena, step[s.SUMS])
-    scale = at(mean, channels)
-    row_sum = at(scale, channels)
-    clear(mean, channels)
-    clear(scale, channels)
-    for y in range(rows):
-        row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
-        clear(row_sum, channels)
-        for x in range(row_pixels):
-            pixel = at(row, x * channels)
-            for channel in range(channels):
-                row_sum[channel] += pixel[channel]
-        for channel in range(channels):
-            mean[channel] += row_sum[channel] * share
-    average_groups(mean, groups, group_channels)
-    for y in range(rows):
-        row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
-        clear(row_sum, channels)
-        for x in range(row_pixels):
-            pixel = at(row, x * channels)
-            for channel in range(channels):
-                difference = pixel[channel] - mean[channel]
-                row_sum[channel] += difference * difference
-        for channel in range(channels):
-            scale[channel] += row_sum[channel] * share
-    average_groups(scale, groups, group_channels)
-    for channel in range(channels):
-        scale[channel] = factor[channel] / np.sqrt(scale[channel] + epsilon)
-    for y in range(rows):
-        row = at(arena, step[s.INPUT] + y * step[s.INPUT_ROW])
-        target_row = at(arena, step[s.OUTPUT] + y * step[s.OUTPUT_ROW])
-        for x in range(row_pixels):
-            pixel, target = at(row, x * channels), at(target_row, x * channels)
-            for channel in range(channels):
-                difference = pixel[channel] - mean[channel]
-                target[channel] = difference * scale[channel] + addend[channel]
-
-
-@compiled
-def average_groups(values: Any, groups: Any, group_channels: Any) -> None:
-    """The number of each channel becomes the mean of those of its group."""
-    share = _ONE / np.float32(group_channels)
-    for group in range(groups):
-        members = at(values, group * group_channels)
-        mean = _ZERO
-        for channel in range(group_channels):
-            mean += members[channel] * share
-        for channel in range(group_channels):
-            members[channel] = mean
+# Half as many functions are compiled in two thirds of the time, which who waits for them notices.
+run_basic = walk_with(take_basic_step)
+run_any = walk_with(take_any_step)

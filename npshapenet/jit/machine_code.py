@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from npshapenet.jit.cpu import REGISTERS, Registers
 
-RUN = "npshapenet_run"  # the name of the engine's one entry: engine.run as a C function
+RUN = "npshapenet_run"  # the name of the engine's one entry as a C function
 
 _MAGIC = b"npshapenet code 1\n"
 _HEADER = struct.Struct("<8sqI")  # name of the registers, entry, CRC-32 of the code

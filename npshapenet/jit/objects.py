@@ -35,13 +35,14 @@ _SOURCES = (
     "machine_code.py",
     "microkernel.py",
     "objects.py",
+    "rare_steps.py",
     "resize_memory.py",
     "resizing.py",
     "shape_fitting.py",
     "steps.py",
     "vector_loops.py",
 )
-_SECONDS_TO_COMPILE = 5
+_SECONDS_TO_COMPILE = {True: 3, False: 5}  # with the basic kinds of steps alone, with all
 
 _RUN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -50,7 +51,8 @@ _RUN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 class Library:
     """The loaded engine."""
 
-    run: Any  # engine.run as a C function
+    run: Any  # the engine's entry as a C function
+    is_basic: bool  # it takes the basic kinds of steps alone (see steps.py)
     registers: cpu.Registers  # whose tiles it has
     origin: str  # where its code came from
     keep_alive: Any
@@ -60,18 +62,21 @@ _lock = threading.Lock()
 _library: Library | None = None
 
 
-def library() -> Library:
+def library(*, is_basic: bool = True) -> Library:
     """The engine of this process, loaded when first asked for.
 
-    ImportError where it has to be compiled and numba doesn't work, or where the system refuses
-    memory for code.
+    It takes the basic kinds of steps and, unless they are enough, all the others: then another
+    engine may take its place, so who runs the code holds the Library. ImportError where it has to
+    be compiled and numba doesn't work, or where the system refuses memory for code.
     """
     global _library
-    if _library is None:
+    found = _library
+    if found is None or (found.is_basic and not is_basic):
         with _lock:
-            if _library is None:
-                _library = _carried() or _load_or_compile()
-    return _library
+            found = _library
+            if found is None or (found.is_basic and not is_basic):
+                _library = found = _carried() or _load_or_compile(is_basic=is_basic)
+    return found
 
 
 def registers() -> cpu.Registers:
@@ -111,69 +116,75 @@ if hasattr(os, "register_at_fork"):
 def _kept() -> Library | None:
     """What an earlier process kept, if there is any that may be loaded."""
     for path in _cache_paths():
-        try:
-            folder = _safe_folder(path)
-            code = _read(os.path.join(folder, file_name()))
-        except OSError:
-            continue
-        if code is not None:
-            return _loaded(code, f"kept in {folder}")
+        with contextlib.suppress(OSError):
+            kept = _kept_in(_safe_folder(path), is_basic=True)
+            if kept is not None:
+                return kept
     return None
 
 
-def _load_or_compile() -> Library:
-    name = file_name()
+def _kept_in(folder: str, *, is_basic: bool) -> Library | None:
+    """The engine that a folder holds: that of all kinds of steps or, if it is enough, the basic."""
+    for kept_is_basic in (False, True) if is_basic else (False,):
+        code = _read(os.path.join(folder, file_name(is_basic=kept_is_basic)))
+        if code is not None:
+            return _loaded(code, f"kept in {folder}", is_basic=kept_is_basic)
+    return None
+
+
+def _load_or_compile(*, is_basic: bool = True) -> Library:
+    name = file_name(is_basic=is_basic)
     folders: list[str] = []
     problems: list[OSError] = []
     for path in _cache_paths():
         try:
             folder = _safe_folder(path)
-            kept = _read(os.path.join(folder, name))
+            kept = _kept_in(folder, is_basic=is_basic)
         except OSError as error:
             problems.append(error)
             continue
         if kept is not None:
-            return _loaded(kept, f"kept in {folder}")
+            return kept
         folders.append(folder)
-    code = _compile(cpu.target())
+    code = _compile(cpu.target(), is_basic=is_basic)
     for folder in folders:
         try:
             _write(os.path.join(folder, name), code)
         except OSError as error:
             problems.append(error)
             continue
-        return _loaded(code, "compiled now")
-    return _loaded_unkept(code, problems)
-
-
-def _loaded_unkept(code: MachineCode, problems: Sequence[OSError]) -> Library:
-    reason = _reason(problems[0]) if problems else "no home folder, and no temporary one"
-    origin = f"in memory only: {reason}"
+        return _loaded(code, "compiled now", is_basic=is_basic)
+    origin = _why_not_kept(problems)
     _say(f"the compiled code can't be kept, {origin}")
-    return _loaded(code, origin)
+    return _loaded(code, origin, is_basic=is_basic)
+
+
+def _why_not_kept(problems: Sequence[OSError]) -> str:
+    reason = _reason(problems[0]) if problems else "no home folder, and no temporary one"
+    return f"in memory only: {reason}"
 
 
 def _reason(error: OSError) -> str:
     return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
 
 
-def _compile(target: cpu.Target) -> MachineCode:
-    _say(f"compiling for this CPU, once (about {_SECONDS_TO_COMPILE} s)…")
-    return compile_for(target)
+def _compile(target: cpu.Target, *, is_basic: bool) -> MachineCode:
+    _say(f"compiling for this CPU, once (about {_SECONDS_TO_COMPILE[is_basic]} s)…")
+    return compile_for(target, is_basic=is_basic)
 
 
-def compile_for(target: cpu.Target) -> MachineCode:
+def compile_for(target: cpu.Target, *, is_basic: bool = False) -> MachineCode:
     """Compile, and link where that is possible without llvmlite."""
     from npshapenet.jit.compile import compile_engine
 
-    object_file = compile_engine(target)
+    object_file = compile_engine(target, is_basic=is_basic)
     if cpu.is_linux_x86_64():
         code, entry = linking.link(object_file, RUN)
         return MachineCode(target.registers, code, entry)
     return MachineCode(target.registers, object_file, None)
 
 
-def _loaded(code: MachineCode, origin: str) -> Library:
+def _loaded(code: MachineCode, origin: str, *, is_basic: bool = False) -> Library:
     """Bring the code into this process."""
     if code.entry is None:
         address, keep_alive = _loaded_by_llvmlite(code.code)
@@ -183,7 +194,7 @@ def _loaded(code: MachineCode, origin: str) -> Library:
         except OSError as error:
             raise ImportError(error.strerror) from error
         address = start + code.entry
-    return Library(_RUN_TYPE(address), code.registers, origin, keep_alive)
+    return Library(_RUN_TYPE(address), is_basic, code.registers, origin, keep_alive)
 
 
 def _loaded_by_llvmlite(object_file: bytes) -> tuple[int, Any]:
@@ -209,10 +220,11 @@ def _say(line: str) -> None:
     print(f"npshapenet: {line}", file=sys.stderr, flush=True)
 
 
-def file_name() -> str:
+def file_name(*, is_basic: bool) -> str:
     """With a checksum of everything that the machine code depends on."""
+    engine = "engine-basic" if is_basic else "engine"
     numba = *(_version_file(package) for package in ("numba", "llvmlite")), sys.version.encode()
-    return f"engine-{checksum(sources_checksum().encode(), *numba, _cpu_description())}.code"
+    return f"{engine}-{checksum(sources_checksum().encode(), *numba, _cpu_description())}.code"
 
 
 def _cpu_description() -> bytes:

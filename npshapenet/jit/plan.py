@@ -54,6 +54,11 @@ class Plan:
     def new_arena(self) -> Floats:
         return aligned_zeros(self.arena_size)
 
+    @property
+    def is_basic(self) -> bool:
+        """Whether the engine of the basic kinds of steps can take all of them."""
+        return s.BASIC_KINDS.issuperset(self.steps[:, s.KIND].tolist())
+
 
 def aligned_zeros(count: int) -> Floats:
     """``count`` zeros that start at a multiple of 64 bytes."""

@@ -28,10 +28,12 @@ KIND = 0
 # Kinds of steps.
 LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE, CLAMP, PLACE = range(10)
 COPY, MEAN_PLACES, FIT_SHAPE = range(10, 13)
+# Those of nearly every network. The others are compiled when a network has one.
+BASIC_KINDS = frozenset((LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, STORE, CLAMP, PLACE))
 
 # Activations, in the columns named ACTIVATION: computed by microkernel._store_activated and
-# engine.add; named in layer_steps, network.Activation and plain.activate. Each must give 0 for 0:
-# channels that only fill up a pixel stay 0.
+# rare_steps.add; named in layer_steps, network.Activation and plain.activate. Each must give 0 for
+# 0: channels that only fill up a pixel stay 0.
 NONE, RELU, HARD_SWISH = range(3)
 
 NOWHERE = -1  # in place of an offset: there is no such operand

@@ -83,7 +83,7 @@ def check(network, crop_shape=None, kind=np.uint8, landmarks=0):
         call[s.CALL_CROPS], call[s.CALL_SCRATCH] = crop.ctypes.data, scratch.ctypes.data
         for _ in range(1 if crop_shape is None else 2):  # the second one finds its tables
             out[:] = np.nan
-            objects.library().run(call.ctypes.data)
+            objects.library(is_basic=plan.is_basic).run(call.ctypes.data)
             assert np.isfinite(out).all(), network
             results.append(out.copy())
     for result in results[1:]:

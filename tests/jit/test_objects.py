@@ -44,23 +44,25 @@ def good_code() -> MachineCode:
     """The engine's code, from what this process has loaded or compiled."""
     objects._load_or_compile()
     for folder in objects._cache_paths():
-        code = objects._read(os.path.join(folder, objects.file_name()))
-        if code is not None:
-            return code
+        for is_basic in (True, False):
+            name = objects.file_name(is_basic=is_basic)
+            code = objects._read(os.path.join(folder, name))
+            if code is not None:
+                return code
     pytest.skip("this machine can't keep compiled code")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good_code: MachineCode) -> Path:
     """An empty cache folder; compiling gives the good code at once."""
-    monkeypatch.setattr(objects, "_compile", lambda target: good_code)
+    monkeypatch.setattr(objects, "_compile", lambda target, is_basic: good_code)
     folder = tmp_path / "cache"
     monkeypatch.setenv("NPSHAPENET_CACHE_DIR", str(folder))
     return folder
 
 
 def kept_file(folder: Path) -> Path:
-    return folder / objects.file_name()
+    return folder / objects.file_name(is_basic=True)
 
 
 def test_first_process_compiles_and_the_next_ones_load(tmp_path: Path) -> None:
@@ -218,19 +220,55 @@ def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_key_depends_on_the_target_and_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {objects.file_name()}
+    names = {objects.file_name(is_basic=True)}
     for variable, value in (
         ("NUMBA_CPU_NAME", "other"),
         ("NUMBA_CPU_NAME", "another"),
         ("NUMBA_CPU_FEATURES", "+sse2"),
     ):
         monkeypatch.setenv(variable, value)
-        names.add(objects.file_name())
+        names.add(objects.file_name(is_basic=True))
     monkeypatch.setattr(objects, "_cpu_description", lambda: b"as on another machine")
-    names.add(objects.file_name())
+    names.add(objects.file_name(is_basic=True))
     monkeypatch.setattr(objects, "sources_checksum", lambda: "0" * 16)
-    names.add(objects.file_name())
+    names.add(objects.file_name(is_basic=True))
     assert len(names) == 6
+
+
+def test_the_engine_of_all_steps_serves_for_the_basic_ones_and_not_the_other_way(
+    folder: Path,
+) -> None:
+    assert objects._load_or_compile(is_basic=True).origin == "compiled now"
+    assert objects._load_or_compile(is_basic=False).origin == "compiled now"
+    kept_file(folder).unlink()
+    found = objects._load_or_compile(is_basic=True)
+    assert (found.origin, found.is_basic) == (f"kept in {folder}", False)
+
+
+BOTH_MODELS = """
+import numpy as np, npshapenet
+from npshapenet.jit import objects
+crop = np.random.default_rng(0).integers(0, 256, (150, 150), np.uint8)
+fast, accurate = map(npshapenet.load, ("fast", "accurate"))
+before = fast.predict(crop)
+is_basic = objects.library().is_basic
+accurate.predict(crop)
+assert is_basic and not objects.library().is_basic, "that of all kinds took its place"
+np.testing.assert_array_equal(fast.predict(crop), before)
+np.testing.assert_array_equal(npshapenet.load("fast").predict(crop), before)
+"""
+
+
+def test_a_model_goes_on_when_another_needs_more_kinds_of_steps(tmp_path: Path) -> None:
+    """In an empty folder, so that the first model compiles the basic kinds alone."""
+    target = cpu.target()
+    environment = {
+        **os.environ,
+        "NPSHAPENET_CACHE_DIR": str(tmp_path / "cache"),
+        "NUMBA_CPU_NAME": target.cpu,
+        "NUMBA_CPU_FEATURES": target.features,
+    }
+    subprocess.run([sys.executable, "-c", BOTH_MODELS], env=environment, check=True)
 
 
 def test_checksum_sees_every_byte_and_where_parts_end() -> None:
