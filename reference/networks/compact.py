@@ -60,5 +60,10 @@ class CompactExtractor(nn.Module):
 
     def from_collapsed(self, collapsed: Tensor) -> Tensor:
         """What ``collapsed`` gave → (N, output_count)."""
-        out: Tensor = self.dense(self.hidden(collapsed).flatten(1))
+        out: Tensor = self.dense(self.dense_inputs(collapsed))
+        return out
+
+    def dense_inputs(self, collapsed: Tensor) -> Tensor:
+        """What ``collapsed`` gave → what the last layer reads (N, C)."""
+        out: Tensor = self.hidden(collapsed).flatten(1)
         return out

@@ -79,7 +79,11 @@ class ShapeNet(nn.Module):
         if isinstance(self.extractor, MapExtractor):
             return found
         # Not in bfloat16, as they come under mixed precision: half a pixel would be lost.
-        return self.landmarks(self._to_parameters(found.float()))
+        return self.landmarks_of(found.float())
+
+    def landmarks_of(self, found: Tensor) -> Tensor:
+        """What a direct extractor gives (N, K + 4) → landmarks (N, L, 2), without limits."""
+        return self.landmarks(self._to_parameters(found))
 
     def landmarks(self, outputs: Tensor) -> Tensor:
         """Outputs (N, K + 4), or more → landmarks (N, L, 2) in the network's coordinates."""
