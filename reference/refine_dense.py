@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dense = extractor.dense
         refined = {"extractor.dense.weight": dense.weight, "extractor.dense.bias": dense.bias}
         averaged = {**checkpoint.averaged, **refined}
-        save(options.out, dataclasses.replace(checkpoint, averaged=averaged))
+        save(options.out, dataclasses.replace(checkpoint, averaged=averaged, best_percent=after))
     except (CheckpointError, FacesError, ValueError, OSError) as error:
         print(f"reference.refine_dense: {error}", file=sys.stderr)
         return 1

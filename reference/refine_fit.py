@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         network.shape_fit.weight.copy_(refined_weight(network.shape_fit.weight, found, true))
         after = held_out_percent(network, data, checkpoint.side_px)
         averaged = {**checkpoint.averaged, "shape_fit.weight": network.shape_fit.weight}
-        save(options.out, dataclasses.replace(checkpoint, averaged=averaged))
+        save(options.out, dataclasses.replace(checkpoint, averaged=averaged, best_percent=after))
     except (CheckpointError, FacesError, ValueError, OSError) as error:
         print(f"reference.refine_fit: {error}", file=sys.stderr)
         return 1
