@@ -12,8 +12,11 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-#: And what pytest needs of its own.
-PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
+#: And what the tests need.
+PYTEST = (
+    *("pytest", "pluggy", "iniconfig", "packaging", "pygments"),
+    *("hypothesis", "sortedcontainers"),
+)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
