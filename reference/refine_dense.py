@@ -7,26 +7,17 @@ detectors frame them, on what the layers before it have learnt, it is closer on 
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from reference.checkpoint import CheckpointError, load, save
 from reference.data.augment import Augmentation
-from reference.data.dataset import FacesError
-from reference.data.sources import read_weighted
-from reference.data.steps import Steps, loader
 from reference.losses import FACE_SIZE_MIN, face_sizes
 from reference.networks.compact import CompactExtractor
 from reference.networks.shapenet import ShapeNet
-from reference.refine_fit import BATCH_SIZE, held_out_percent
-from reference.training import check_points, collect
+from reference.refining import refining_parser, run_refining
 
 #: Much less than in training: about what two detectors differ by.
 AS_DETECTED = Augmentation(mirror_share=0.5, turn_std_deg=3, scale_std=0.02, shift_std=0.015)
@@ -40,63 +31,38 @@ ITERATIONS = 100
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 on success, 1 on failure."""
-    options = _parser().parse_args(arguments)
-    try:
-        checkpoint = load(options.checkpoint)
-        files = [read_weighted(entry) for entry in options.data]
-        data = collect(files, checkpoint.recipe.training.held_out)
-        check_points(checkpoint, data)
-        network = checkpoint.network()
-        extractor = network.extractor
-        if not isinstance(extractor, CompactExtractor):
-            raise ValueError(f"{options.checkpoint}: only a compact network ends in a dense layer")
-        before = held_out_percent(network, data, checkpoint.side_px)
-        mirror_share = 0.0 if data.markup.mirror is None else AS_DETECTED.mirror_share
-        steps = Steps(
-            data.faces,
-            data.weights,
-            side_px=checkpoint.side_px,
-            batch_size=BATCH_SIZE,
-            augmentation=dataclasses.replace(AS_DETECTED, mirror_share=mirror_share),
-            seed=options.seed,
-        )
-        count = options.views * steps.steps_per_epoch
-        refine(network, extractor.dense, *inputs_seen(extractor, steps, count))
-        after = held_out_percent(network, data, checkpoint.side_px)
-        dense = extractor.dense
-        refined = {"extractor.dense.weight": dense.weight, "extractor.dense.bias": dense.bias}
-        averaged = {**checkpoint.averaged, **refined}
-        save(options.out, dataclasses.replace(checkpoint, averaged=averaged, best_percent=after))
-    except (CheckpointError, FacesError, ValueError, OSError) as error:
-        print(f"reference.refine_dense: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.out}: held-out NME {before:.3f} → {after:.3f} %")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m reference.refine_dense",
-        description="Fit the last layer of a trained compact network to faces as detectors frame "
-        "them. Nothing else is changed; the quality comes afterwards.",
+    parser = refining_parser(
+        "python -m reference.refine_dense",
+        "Fit the last layer of a trained compact network to faces as detectors frame them. "
+        "Nothing else is changed; the quality comes afterwards.",
+        views=4,
     )
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint of reference.train")
-    parser.add_argument("--data", nargs="+", required=True, metavar="FACES[:WEIGHT]")
-    parser.add_argument("--views", type=int, default=4, help="of each face (4)")
-    parser.add_argument("--seed", type=int, default=0, help="of how they are changed (0)")
-    parser.add_argument("--out", type=Path, required=True, help="the checkpoint to write")
-    return parser
+    return run_refining(
+        "reference.refine_dense", parser.parse_args(arguments), AS_DETECTED, _refine_dense
+    )
+
+
+def _refine_dense(
+    network: ShapeNet, views: Iterator[tuple[Tensor, Tensor]]
+) -> Mapping[str, Tensor]:
+    extractor = network.extractor
+    if not isinstance(extractor, CompactExtractor):
+        raise ValueError("only a compact network ends in a dense layer")
+    inputs, landmarks = inputs_seen(extractor, views)
+    refine(network, extractor.dense, inputs, landmarks)
+    dense = extractor.dense
+    return {"extractor.dense.weight": dense.weight, "extractor.dense.bias": dense.bias}
 
 
 @torch.no_grad()
-def inputs_seen(extractor: CompactExtractor, steps: Steps, count: int) -> tuple[Tensor, Tensor]:
-    """What the last layer reads (M, C) on ``count`` batches, and their landmarks (M, L, 2)."""
+def inputs_seen(
+    extractor: CompactExtractor, views: Iterator[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """What the last layer reads (M, C) on all views, and their landmarks (M, L, 2)."""
     inputs_parts, landmarks_parts = [], []
-    for images, landmarks in tqdm(
-        loader(steps, 0, count, workers=0), "looking at faces", count, disable=None, leave=False
-    ):
-        features = extractor.blocks(images.to(memory_format=torch.channels_last))
-        inputs_parts.append(extractor.dense_inputs(extractor.collapsed(features)))
+    for images, landmarks in views:
+        collapsed = extractor.collapsed(extractor.blocks(images))
+        inputs_parts.append(extractor.dense_inputs(collapsed))
         landmarks_parts.append(landmarks)
     return torch.cat(inputs_parts), torch.cat(landmarks_parts)
 

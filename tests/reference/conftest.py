@@ -16,7 +16,7 @@ from npshapenet.network import Dense, Network
 from npshapenet.shape import ShapeModel
 from npshapenet.weights import Normalisation, Weights
 from reference.data.crop import Geometry
-from reference.data.dataset import Faces, describe
+from reference.data.dataset import Faces, describe, write_faces
 
 Doubles = NDArray[np.float64]
 
@@ -208,3 +208,32 @@ def is_picture() -> Callable[[Path], bool]:
             return picture.format == "PNG" and len(set(picture.convert("L").tobytes())) > 2
 
     return check
+
+
+@pytest.fixture(scope="session")
+def two_networks(
+    make_faces: Callable[..., Faces],
+    small_recipe_text: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A folder with faces.npz, and maps.pt and compact.pt, networks that saw a few batches."""
+    # Not above: most of these tests run without PyTorch.
+    torch = pytest.importorskip("torch", reason="networks are PyTorch's")
+    from reference.checkpoint import save
+    from reference.recipe import read_recipe
+    from reference.training import Trainer, collect, fit_shape_model, shape_model_tensors
+
+    folder = tmp_path_factory.mktemp("networks")
+    faces = make_faces(30)
+    write_faces(folder / "faces.npz", faces)
+    maps = small_recipe_text.replace("end_channels = 16", 'extractor = "maps"\nmap_channels = 8')
+    for name, text in (("maps", maps), ("compact", small_recipe_text)):
+        (folder / f"{name}.toml").write_text(text)
+        recipe = read_recipe(folder / f"{name}.toml")
+        data = collect([("made", faces, 1.0)], 4)
+        side_px = recipe.network.side_px
+        shape_model = shape_model_tensors(fit_shape_model(data, recipe.shape_model, side_px))
+        trainer = Trainer(recipe, data, torch.device("cpu"), shape_model=shape_model, workers=0)
+        trainer.run(lambda progress: progress.step >= 8)
+        save(folder / f"{name}.pt", trainer.checkpoint())
+    return folder

@@ -10,12 +10,8 @@ pytest.importorskip("torch", reason="networks are PyTorch's")
 import torch
 
 from reference import refine_fit
-from reference.checkpoint import load, save
-from reference.data.dataset import write_faces
-from reference.recipe import read_recipe
-from reference.training import Trainer, collect, fit_shape_model, shape_model_tensors
+from reference.checkpoint import load
 
-SIDE_PX = 32
 LANDMARKS = 68
 
 
@@ -48,37 +44,25 @@ def test_points_that_are_found_badly_count_less(plain):
     assert after < 0.3 * before
 
 
-@pytest.fixture(scope="module")
-def folder(make_faces, small_recipe_text, tmp_path_factory):
-    """With faces.npz, and maps.pt and compact.pt, which saw a few batches."""
-    folder = tmp_path_factory.mktemp("fit")
-    faces = make_faces(30)
-    write_faces(folder / "faces.npz", faces)
-    maps = small_recipe_text.replace("end_channels = 16", 'extractor = "maps"\nmap_channels = 8')
-    for name, text in (("maps", maps), ("compact", small_recipe_text)):
-        (folder / f"{name}.toml").write_text(text)
-        recipe = read_recipe(folder / f"{name}.toml")
-        data = collect([("made", faces, 1.0)], 4)
-        shape_model = shape_model_tensors(fit_shape_model(data, recipe.shape_model, SIDE_PX))
-        trainer = Trainer(recipe, data, torch.device("cpu"), shape_model=shape_model, workers=0)
-        trainer.run(lambda progress: progress.step >= 8)
-        save(folder / f"{name}.pt", trainer.checkpoint())
-    return folder
-
-
-def test_the_command_changes_the_fit_alone(folder, capsys):
-    out = folder / "refined.pt"
-    arguments = [folder / "maps.pt", "--data", folder / "faces.npz", "--out", out]
+def test_the_command_changes_the_fit_alone(two_networks, capsys):
+    out = two_networks / "refined.pt"
+    arguments = [two_networks / "maps.pt", "--data", two_networks / "faces.npz", "--out", out]
     assert refine_fit.main([str(argument) for argument in arguments]) == 0
     assert "held-out NME" in capsys.readouterr().out
-    before, after = load(folder / "maps.pt").averaged, load(out).averaged
+    before, after = load(two_networks / "maps.pt").averaged, load(out).averaged
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert changed == ["shape_fit.weight"]
     np.testing.assert_array_equal(load(out).network().shape_fit.weight, after["shape_fit.weight"])
 
 
-def test_other_networks_are_refused(folder, capsys):
-    arguments = [folder / "compact.pt", "--data", folder / "faces.npz", "--out", folder / "no.pt"]
+def test_other_networks_are_refused(two_networks, capsys):
+    arguments = [
+        two_networks / "compact.pt",
+        "--data",
+        two_networks / "faces.npz",
+        "--out",
+        two_networks / "no.pt",
+    ]
     assert refine_fit.main([str(argument) for argument in arguments]) == 1
     assert "only networks with maps" in capsys.readouterr().err
-    assert not (folder / "no.pt").exists()
+    assert not (two_networks / "no.pt").exists()
