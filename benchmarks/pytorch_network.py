@@ -1,5 +1,5 @@
 """A weights file's layer graph run by PyTorch. Needs PyTorch and nothing of this project, but for
-maps, whose functions are those of ``reference``.
+maps and looks, whose functions are those of ``reference``.
 
 Functions instead of modules, which took a fifth longer for a small network.
 """
@@ -87,6 +87,10 @@ def _make_linear_layer(layer: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         mean, weight = (tensors[f"{layer['name']}.{tensor}"] for tensor in ("mean", "weight"))
         return partial(_shape_fit, mean=mean, weight=weight)
     weight, bias = tensors[f"{layer['name']}.weight"], tensors[f"{layer['name']}.bias"]
+    if kind == "PointDepthwise":
+        offsets = tensors[f"{layer['name']}.offsets"]
+        kernel = weight[:, None, :, None]
+        return partial(_point_depthwise, offsets=offsets, weight=kernel, bias=bias)
     if kind == "GroupNorm":
         groups, epsilon = layer["groups"], layer["epsilon"]
         return lambda images: functional.group_norm(images, groups, weight, bias, epsilon)
@@ -108,6 +112,15 @@ def _mean_places(maps: Tensor) -> Tensor:
     from reference.networks.maps import mean_places
 
     return mean_places(maps).flatten(1)[:, :, None, None]
+
+
+def _point_depthwise(
+    images: Tensor, points: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    from reference.networks.looks import sample_around
+
+    around = sample_around(images, points.reshape(len(points), -1, 2), offsets)
+    return functional.conv2d(around, weight, bias, groups=len(weight))
 
 
 def _shape_fit(points: Tensor, mean: Tensor, weight: Tensor) -> Tensor:

@@ -288,6 +288,48 @@ class MeanPlaces:
 
 
 @dataclass(frozen=True)
+class PointDepthwise:
+    """A depthwise convolution about L points, wherever they are: (C, H, W) and points (2·L, 1, 1),
+    x before y, → (C, 1, L).
+
+    Tensors: ``offsets`` (places, 2), the places of the kernel about a point, x before y; ``weight``
+    (C, places), ``bias`` (C). Points and offsets are in coordinates whose −1 and 1 are the outer
+    edges of the image, which is read between its pixels: each of the four nearest counts by how
+    near its centre is, and beyond the outermost centres there is more of the same (PyTorch's
+    grid_sample with border padding). After Dai et al., Deformable Convolutional Networks, arXiv
+    1703.06211, section 2.1.
+    """
+
+    name: str
+    input: str
+    other: str  # the points
+    places: int
+    activation: Activation = "none"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input, self.other)
+
+    def output_shape(self, *input_shapes: Shape) -> Shape:
+        (channels, _, _), points = input_shapes
+        if points[0] % 2 or points[1:] != (1, 1):
+            raise NetworkError(f"layer {self.name!r} reads points (2·L, 1, 1), not {points}")
+        return channels, 1, points[0] // 2
+
+    def tensor_shapes(self, *input_shapes: Shape) -> dict[str, tuple[int, ...]]:
+        channels = input_shapes[0][0]
+        return {
+            "offsets": (self.places, 2),
+            "weight": (channels, self.places),
+            "bias": (channels,),
+        }
+
+    def multiply_adds(self, *input_shapes: Shape) -> int:
+        # Four to read between pixels, one to weigh what is read.
+        return 5 * self.places * math.prod(self.output_shape(*input_shapes))
+
+
+@dataclass(frozen=True)
 class ShapeFit:
     """Points (2·L, 1, 1), x before y → the parameters (K + 4, 1, 1) of a shape near to them.
 
@@ -356,6 +398,7 @@ Layer = (
     | Dense
     | Enlarge
     | MeanPlaces
+    | PointDepthwise
     | ShapeFit
     | Join
 )

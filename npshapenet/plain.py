@@ -26,6 +26,7 @@ from npshapenet.network import (
     Layer,
     MeanPlaces,
     Network,
+    PointDepthwise,
     ShapeFit,
 )
 from npshapenet.shape import ShapeModel, split_outputs
@@ -132,6 +133,32 @@ def mean_places(images: Floats) -> Floats:
     return places.reshape(count, 2 * channels, 1, 1)
 
 
+def point_depthwise(
+    images: Floats, points: Floats, offsets: Floats, weight: Floats, bias: Floats
+) -> Floats:
+    """Images (N, C, H, W), points (N, 2·L, 1, 1), offsets (S, 2), weight (C, S), bias (C) →
+    (N, C, 1, L).
+
+    A depthwise convolution about the points; at a point + offset the image is read between the
+    centres of four pixels.
+    """
+    count, channels, height, width = images.shape
+    last = np.array([width - 1, height - 1], np.float32)
+    wanted = points.reshape(count, -1, 1, 2) + offsets
+    # fmax and fmin, unlike clip, take what is no number for the first pixel.
+    places = np.fmin(np.fmax((wanted + 1) * ((last + 1) / 2) - np.float32(0.5), 0), last)
+    first = np.minimum(places.astype(np.intp), np.maximum(last.astype(np.intp) - 1, 0))
+    second = np.minimum(first + 1, last.astype(np.intp))
+    shares = np.stack([1 - (places - first), places - first])
+    output = np.broadcast_to(bias, (count, wanted.shape[1], channels)).copy()
+    number = np.arange(count)[:, None, None]
+    for x, x_share in zip((first[..., 0], second[..., 0]), shares[..., 0], strict=True):
+        for y, y_share in zip((first[..., 1], second[..., 1]), shares[..., 1], strict=True):
+            shares_of_pixels = (x_share * y_share)[..., None]
+            output += np.sum(shares_of_pixels * images[number, :, y, x] * weight.T, axis=2)
+    return output.transpose(0, 2, 1)[:, :, None]
+
+
 def shape_fit(points: Floats, mean: Floats, weight: Floats) -> Floats:
     """Points (N, 2·L, 1, 1), mean (L, 2), weight (K, 2·L) → parameters (N, K + 4, 1, 1).
 
@@ -185,6 +212,12 @@ def run_layer(layer: Layer, tensors: Mapping[str, Floats], *inputs: Floats) -> F
         return enlarge(images, layer.factor)
     if isinstance(layer, MeanPlaces):
         return mean_places(images)
+    if isinstance(layer, PointDepthwise):
+        offsets, weight, bias = (
+            tensors[f"{layer.name}.{tensor}"] for tensor in ("offsets", "weight", "bias")
+        )
+        output = point_depthwise(images, inputs[1], offsets, weight, bias)
+        return activate(output, layer.activation)
     if isinstance(layer, ShapeFit):
         return shape_fit(images, tensors[f"{layer.name}.mean"], tensors[f"{layer.name}.weight"])
     if isinstance(layer, Join):

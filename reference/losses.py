@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +19,24 @@ def face_sizes(landmarks: Tensor) -> Tensor:
     """
     extents = landmarks.amax(dim=1) - landmarks.amin(dim=1)
     return extents.prod(dim=1).sqrt()
+
+
+#: What the landmarks before the last look count for: those first found, and those in between.
+FIRST_WEIGHT, BETWEEN_WEIGHT = 0.5, 0.25
+
+
+def stages_loss(
+    stages: Sequence[Tensor], truth: Tensor, width: float = 0.1, curvature: float = 0.02
+) -> tuple[Tensor, Tensor]:
+    """The loss to train by, and the wing loss of the last stage alone; landmarks (N, L, 2).
+
+    Earlier stages count too, so that each look starts from about the right place.
+    """
+    *earlier, last = (wing_loss(stage, truth, width, curvature) for stage in stages)
+    total = last
+    for place, loss in enumerate(earlier):
+        total = total + (BETWEEN_WEIGHT if place else FIRST_WEIGHT) * loss
+    return total, last
 
 
 def wing_loss(

@@ -23,6 +23,7 @@ from npshapenet.network import (
     Layer,
     MeanPlaces,
     Network,
+    PointDepthwise,
     Shape,
     ShapeFit,
 )
@@ -104,6 +105,11 @@ class _Layers:
         elif isinstance(layer, MeanPlaces):
             _, height, width = shapes[0]
             onnx_places.add_mean_places(self.graph, inputs[0], output, height, width)
+        elif isinstance(layer, PointDepthwise):
+            tensors = [
+                self.tensors[f"{layer.name}.{name}"] for name in ("offsets", "weight", "bias")
+            ]
+            onnx_places.add_point_depthwise(self.graph, *inputs, output, *tensors)
         elif isinstance(layer, ShapeFit):
             mean, weight = (self.tensors[f"{layer.name}.{name}"] for name in ("mean", "weight"))
             onnx_places.add_shape_fit(self.graph, inputs[0], output, mean, weight)

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-#: The first operator set with HardSwish, and the file version of its time: every runtime has them.
-OPSET: Final = 14
-IR_VERSION: Final = 7
+#: The first operator set with GridSample, and the file version of its time: every runtime has them.
+OPSET: Final = 16
+IR_VERSION: Final = 8
 
 
 class Graph:

@@ -1,4 +1,4 @@
-"""The layers MeanPlaces and ShapeFit as ONNX nodes; what they are: npshapenet/network.py."""
+"""The layers MeanPlaces, PointDepthwise and ShapeFit as ONNX nodes; what they are: npshapenet/network.py."""
 
 from __future__ import annotations
 
@@ -29,6 +29,42 @@ def add_mean_places(graph: Graph, source: str, output: str, height: int, width: 
     means = graph.node("MatMul", [shares, places], f"{output}/means")
     shape = graph.constant(f"{output}/shape", [0, -1, 1, 1], np.int64)
     graph.node("Reshape", [means, shape], output)
+
+
+def add_point_depthwise(
+    graph: Graph,
+    source: str,
+    points: str,
+    output: str,
+    offsets: Floats,
+    weight: Floats,
+    bias: Floats,
+) -> None:
+    """(N, C, H, W), points (N, 2·L, 1, 1), offsets (S, 2), weight (C, S), bias (C) →
+    (N, C, 1, L)."""
+
+    def constant(name: str, values: Any, dtype: Any = np.float32) -> str:
+        return graph.constant(f"{output}/{name}", values, dtype)
+
+    shape = constant("points_shape", [0, 1, -1, 2], np.int64)
+    centres = graph.node("Reshape", [points, shape], f"{output}/centres")
+    places = graph.node("Add", [centres, constant("offsets", offsets[:, None])], f"{output}/places")
+    around = graph.node(
+        "GridSample",
+        [source, places],
+        f"{output}/around",
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=0,
+    )
+    kernel = constant("weight", weight[:, None, :, None])
+    graph.node(
+        "Conv",
+        [around, kernel, constant("bias", bias)],
+        output,
+        kernel_shape=(len(offsets), 1),
+        group=len(weight),
+    )
 
 
 def add_shape_fit(graph: Graph, source: str, output: str, mean: Floats, weight: Floats) -> None:

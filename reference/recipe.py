@@ -32,7 +32,8 @@ class NetworkSettings:
 
     ``blocks`` and ``activation`` are the first two's, ``norm`` the last one's. ``end_channels``,
     ``wide_channels`` and ``end_activation``, that after the end channels where it is another, are
-    the compact one's; ``map_channels`` the maps one's.
+    the compact one's; ``map_channels`` the maps one's. Both may have ``looks``: how many, and the
+    channels and rank of each (``reference.networks.looks``).
     """
 
     extractor: str = "compact"
@@ -42,6 +43,9 @@ class NetworkSettings:
     end_activation: str = ""
     wide_channels: int = 0
     map_channels: int = 0
+    looks: int = 0
+    look_channels: int = 16
+    look_rank: int = 48
     norm: str = "instance"
     blocks: tuple[Mapping[str, Any], ...] = ()
 
@@ -87,6 +91,8 @@ SECTIONS = {
 LEAST = {
     "components": 1,
     "side_px": 16,
+    "look_channels": 1,
+    "look_rank": 1,
     "epochs": 1,
     "batch_size": 1,
     "validate_every_epochs": 1,

@@ -46,8 +46,8 @@ def _refine_dense(
     network: ShapeNet, views: Iterator[tuple[Tensor, Tensor]]
 ) -> Mapping[str, Tensor]:
     extractor = network.extractor
-    if not isinstance(extractor, CompactExtractor):
-        raise ValueError("only a compact network ends in a dense layer")
+    if not isinstance(extractor, CompactExtractor) or extractor.looks is not None:
+        raise ValueError("only a compact network without looks ends in a dense layer")
     inputs, landmarks = inputs_seen(extractor, views)
     refine(network, extractor.dense, inputs, landmarks)
     dense = extractor.dense

@@ -1,4 +1,4 @@
-"""Teach a map network's shape fit which points to trust: python -m reference.refine_fit.
+"""Teach a shape fit which points to trust: python -m reference.refine_fit.
 
 The nearest shape of the model to all the points takes every point for equally right. But a
 point of the jaw is found worse than the corner of an eye, its errors go along with its neighbours',
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 on success, 1 on failure."""
     parser = refining_parser(
         "python -m reference.refine_fit",
-        "Refine how a trained map network fits the shape model to its points. Nothing else is "
-        "changed; the quality comes afterwards.",
+        "Refine how a trained network with maps or looks fits the shape model to its points. "
+        "Nothing else is changed; the quality comes afterwards.",
         views=2,
     )
     return run_refining("reference.refine_fit", parser.parse_args(arguments), MIRRORED, _refine_fit)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _refine_fit(network: ShapeNet, views: Iterator[tuple[Tensor, Tensor]]) -> Mapping[str, Tensor]:
     if network.shape_fit is None:
-        raise ValueError("only networks with maps fit a shape to points")
+        raise ValueError("only networks with maps or looks fit a shape to points")
     weight = network.shape_fit.weight
     weight.copy_(refined_weight(weight, *offsets_seen(network, network.shape_fit.mean, views)))
     return {"shape_fit.weight": weight}
@@ -55,7 +55,7 @@ def offsets_seen(
     """
     found_parts, true_parts = [], []
     for images, landmarks in views:
-        points = network.landmarks_to_train(images)
+        points = network.stages_to_train(images)[-1]
         similarity = similarity_onto(points, mean)
         found_parts.append(offsets(points, mean, *similarity))
         true_parts.append(offsets(landmarks, mean, *similarity))

@@ -39,5 +39,5 @@ def teach(networks: Sequence[ShapeNet], images: Tensor) -> Tensor:
     Images are (N, 1, side, side), landmarks in the network's coordinates.
     """
     images = images.to(memory_format=torch.channels_last)
-    found = [network.landmarks_to_train(images) for network in networks]
+    found = [network.stages_to_train(images)[-1] for network in networks]
     return torch.stack(found).mean(dim=0)

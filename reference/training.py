@@ -17,7 +17,7 @@ from reference.data.augment import Augmentation, Batch, augment, mirrored, netwo
 from reference.data.dataset import Faces, FacesError
 from reference.data.markup import Markup
 from reference.data.steps import Steps, gather, loader, select
-from reference.losses import wing_loss
+from reference.losses import stages_loss
 from reference.metrics import normalised_mean_errors_percent
 from reference.networks.build import start_from_imagenet
 from reference.networks.shapenet import ShapeNet
@@ -277,14 +277,14 @@ class Trainer:
         landmarks = landmarks.to(self.device, non_blocking=True)
         self.network.train(not self.settled_norms)
         with self._mixed_precision():
-            found = self.network.landmarks_to_train(images)
-        loss = wing_loss(found, landmarks, settings.loss_width, settings.loss_curvature)
+            stages = self.network.stages_to_train(images)
+        loss, last = stages_loss(stages, landmarks, settings.loss_width, settings.loss_curvature)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_norm_max)
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
-        value = loss.item()
+        value = last.item()
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value} at step {self.step}")
         return value

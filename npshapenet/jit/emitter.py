@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
+from npshapenet.jit.steps import HARD_SWISH, NONE
+
 FLOAT = ir.FloatType()
 FLOAT_POINTER = FLOAT.as_pointer()
 INDEX = ir.IntType(64)
@@ -113,6 +115,30 @@ class Emitter:
         gate = self.at_least(self.add(x, self.repeat(3.0)), self.repeat(0.0))
         gate = self.at_most(gate, self.repeat(6.0))
         return self.builder.fmul(self.builder.fmul(x, gate), self.repeat(1.0 / 6.0))
+
+    def store_activated(
+        self, sums: list[Value], activation: Value, out_pixels: list[Value]
+    ) -> None:
+        """Each accumulator, after the activation, to its pixel and vector of channels."""
+        vectors = len(sums) // len(out_pixels)
+
+        # Activations are computed in two places: here and in rare_steps.add.
+        def store(values: list[Value]) -> list[Value]:
+            for number, value in enumerate(values):
+                self.store(value, out_pixels[number // vectors], number % vectors)
+            return []  # nothing goes on from here; choose() asks for a list
+
+        def clamped() -> list[Value]:
+            # NONE and RELU in one branch: not below −∞, or not below 0.
+            is_linear = self.builder.icmp_signed("==", activation, self.index(NONE))
+            lower = self.builder.select(
+                is_linear, ir.Constant(FLOAT, float("-inf")), ir.Constant(FLOAT, 0.0)
+            )
+            lowest = self.repeat(lower)
+            return store([self.at_least(value, lowest) for value in sums])
+
+        is_swish = self.builder.icmp_signed("==", activation, self.index(HARD_SWISH))
+        self.choose(is_swish, lambda: store([self.hard_swish(value) for value in sums]), clamped)
 
     def exponential(self, x: Value) -> Value:
         """eˣ for x ≤ 0, to float32's last digits; below −87 as for −87, some 10⁻³⁸.

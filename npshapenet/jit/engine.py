@@ -41,6 +41,7 @@ from npshapenet.jit.intrinsics import (
     smaller,
 )
 from npshapenet.jit.landmarks import clamp, place_landmarks
+from npshapenet.jit.point_depthwise import point_depthwise
 from npshapenet.jit.rare_steps import add, copy_pixels, norm
 from npshapenet.jit.resizing import resize
 from npshapenet.jit.shape_fitting import fit_shape, mean_places
@@ -87,18 +88,20 @@ def walk(is_basic: bool) -> Any:
                     place_landmarks(
                         step, arena, crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], image_out
                     )  # fmt: skip
+                elif kind == s.POINT_DEPTHWISE:
+                    point_depthwise(step, weights, arena)
+                elif kind == s.FIT_SHAPE:
+                    fit_shape(step, weights, arena)
+                elif kind == s.COPY:
+                    copy_pixels(step, arena)
                 elif is_basic:  # Numba doesn't compile what comes after a condition that is True
                     pass
                 elif kind == s.ADD:
                     add(step, arena)
                 elif kind == s.NORM:
                     norm(step, weights, arena)
-                elif kind == s.COPY:
-                    copy_pixels(step, arena)
                 elif kind == s.MEAN_PLACES:
                     mean_places(step, arena)
-                elif kind == s.FIT_SHAPE:
-                    fit_shape(step, weights, arena)
 
     return run
 

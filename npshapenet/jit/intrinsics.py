@@ -16,7 +16,13 @@ from numba.extending import intrinsic
 from npshapenet.jit import cpu
 from npshapenet.jit.emitter import FLOAT_POINTER, INDEX, Emitter, Value
 from npshapenet.jit.microkernel import declare, tiles_of
-from npshapenet.jit.vector_loops import emit_blend, emit_clear, emit_copy, emit_mean_places
+from npshapenet.jit.vector_loops import (
+    emit_blend,
+    emit_clear,
+    emit_copy,
+    emit_mean_places,
+    emit_sum_places,
+)
 
 FLOATS = types.CPointer(types.float32)
 INTEGERS = types.CPointer(types.int64)
@@ -221,6 +227,30 @@ def softmax_places(
         return context.get_dummy_value()
 
     return types.void(FLOATS, i, i, i, i, FLOATS), generate
+
+
+@intrinsic
+def sum_places(
+    typing_context: Any,
+    image: Any,
+    right: Any,
+    below: Any,
+    places: Any,
+    pixels: Any,
+    shares: Any,
+    panel: Any,
+    activation: Any,
+    out: Any,
+    channels: Any,
+) -> Any:
+    """One point of a depthwise convolution about points: see emit_sum_places."""
+    i, f = types.int64, FLOATS
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        emit_sum_places(Emitter(builder, cpu.target().registers.floats), *values)
+        return context.get_dummy_value()
+
+    return types.void(f, i, i, i, INTEGERS, f, f, i, f, i), generate
 
 
 @intrinsic

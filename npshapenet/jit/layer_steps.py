@@ -10,7 +10,12 @@ from npshapenet.jit import steps as s
 from npshapenet.jit.arena import Image
 from npshapenet.jit.cpu import Registers
 from npshapenet.jit.operations import Operation, is_depthwise
-from npshapenet.jit.packing import pack_convolution, pack_depthwise, pack_shape_fit
+from npshapenet.jit.packing import (
+    pack_convolution,
+    pack_depthwise,
+    pack_point_depthwise,
+    pack_shape_fit,
+)
 from npshapenet.jit.step_writer import (
     StepWriter,
     input_columns,
@@ -33,6 +38,7 @@ from npshapenet.network import (
     InstanceNorm,
     Join,
     MeanPlaces,
+    PointDepthwise,
     ShapeFit,
 )
 
@@ -96,6 +102,12 @@ def write_operation(writer: StepWriter, operation: Operation) -> None:
         writer.step(s.COPY, columns | {**_source_size_columns(source), s.FACTOR: layer.factor})
     elif isinstance(layer, MeanPlaces):
         _write_mean_places(writer, source, target)
+    elif isinstance(layer, PointDepthwise):
+        points = writer.images[layer.other]
+        offsets, weight, bias = (
+            writer.tensors[f"{layer.name}.{tensor}"] for tensor in ("offsets", "weight", "bias")
+        )
+        _write_point_depthwise(writer, columns, source, points, offsets, weight, bias)
     elif isinstance(layer, ShapeFit):
         mean, weight = (writer.tensors[f"{layer.name}.{tensor}"] for tensor in ("mean", "weight"))
         _write_shape_fit(writer, source, target, mean, weight)
@@ -153,6 +165,28 @@ def _write_shape_fit(
         s.WEIGHTS: writer.add_weights(pack_shape_fit(mean, weight)),
     }
     writer.step(s.FIT_SHAPE, columns)
+
+
+def _write_point_depthwise(
+    writer: StepWriter,
+    columns: dict[int, int],
+    source: Image,
+    points: Image,
+    offsets: Floats,
+    weight: Floats,
+    bias: Floats,
+) -> None:
+    """offsets (S, 2), weight (C, S), bias (C)."""
+    packed, places_size = pack_point_depthwise(offsets, weight, bias)
+    columns |= {
+        **_source_size_columns(source),
+        s.POINTS_AT: points.origin,
+        s.PLACES: len(offsets),
+        s.WEIGHTS: writer.add_weights(packed),
+        s.WEIGHT_PITCH: places_size,
+        s.SUMS: writer.reserve_sums(6 * len(offsets)),
+    }
+    writer.step(s.POINT_DEPTHWISE, columns)
 
 
 def _write_join(writer: StepWriter, first: Image, second: Image, target: Image) -> None:

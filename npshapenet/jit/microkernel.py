@@ -17,33 +17,7 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from npshapenet.jit import cpu
-from npshapenet.jit.emitter import FLOAT, FLOAT_POINTER, INDEX, VOID, Emitter, Value, Walk
-from npshapenet.jit.steps import HARD_SWISH, NONE
-
-
-def _store_activated(
-    emit: Emitter, sums: list[Value], activation: Value, out_pixels: list[Value]
-) -> None:
-    """Each accumulator, after the activation, to its pixel and vector of channels."""
-    vectors = len(sums) // len(out_pixels)
-
-    # Activations are computed in two places: here and in engine.add.
-    def store(values: list[Value]) -> list[Value]:
-        for number, value in enumerate(values):
-            emit.store(value, out_pixels[number // vectors], number % vectors)
-        return []  # nothing goes on from here; choose() asks for a list
-
-    def clamped() -> list[Value]:
-        # NONE and RELU in one branch: not below −∞, or not below 0.
-        is_linear = emit.builder.icmp_signed("==", activation, emit.index(NONE))
-        lower = emit.builder.select(
-            is_linear, ir.Constant(FLOAT, float("-inf")), ir.Constant(FLOAT, 0.0)
-        )
-        lowest = emit.repeat(lower)
-        return store([emit.at_least(value, lowest) for value in sums])
-
-    is_swish = emit.builder.icmp_signed("==", activation, emit.index(HARD_SWISH))
-    emit.choose(is_swish, lambda: store([emit.hard_swish(value) for value in sums]), clamped)
+from npshapenet.jit.emitter import FLOAT_POINTER, INDEX, VOID, Emitter, Value, Walk
 
 
 class _PixelRow:
@@ -135,7 +109,7 @@ def _emit_convolution(
         sums = emit.choose(has_addend, with_addend, without_addend)
         weights = emit.at(panel, channels)
         sums = emit.loop(depth, [source_first, run_length, weights, *sums], one_input)[3:]
-        _store_activated(emit, sums, activation, outputs.from_first(out_first))
+        emit.store_activated(sums, activation, outputs.from_first(out_first))
 
     emit.for_each_tile(pixels, rows, row_pixels, [source, out, addend], one_tile)
 
@@ -171,7 +145,7 @@ def _emit_depthwise(
         weights = emit.at(panel, vectors * emit.width)
         sums = [bias for _ in range(tile.pixels) for bias in biases]
         sums = sums_from(source_first, weights, sums)
-        _store_activated(emit, sums, activation, outputs.from_first(out_first))
+        emit.store_activated(sums, activation, outputs.from_first(out_first))
 
     emit.for_each_tile(tile.pixels, rows, row_pixels, [source, out], one_tile)
 

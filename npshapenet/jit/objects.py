@@ -35,6 +35,7 @@ _SOURCES = (
     "machine_code.py",
     "microkernel.py",
     "objects.py",
+    "point_depthwise.py",
     "rare_steps.py",
     "resize_memory.py",
     "resizing.py",

@@ -63,6 +63,20 @@ def pack_depthwise(weight: Floats, bias: Floats, columns: Mapping[int, int]) -> 
     return np.ascontiguousarray(panels.transpose(1, 0, 2)).ravel()
 
 
+def pack_point_depthwise(offsets: Floats, weight: Floats, bias: Floats) -> tuple[Floats, int]:
+    """offsets (S, 2), weight (C, S), bias (C) → what POINT_DEPTHWISE reads, and where in it the
+    biases begin.
+
+    The offsets, filled up to whole vectors; the biases and each place's weights, filled up too.
+    """
+    places = np.zeros(rounded_up(offsets.size, s.CHANNEL_MULTIPLE), np.float32)
+    places[: offsets.size] = offsets.ravel()
+    rows = np.zeros((1 + len(offsets), rounded_up(len(bias), s.CHANNEL_MULTIPLE)), np.float32)
+    rows[0, : len(bias)] = bias
+    rows[1:, : len(bias)] = weight.T
+    return np.concatenate([places, rows.ravel()]), places.size
+
+
 def pack_shape_fit(mean: Floats, weight: Floats) -> Floats:
     """mean (L, 2), weight (K, 2·L) → what FIT_SHAPE reads, one after the other.
 

@@ -27,9 +27,12 @@ KIND = 0
 
 # Kinds of steps.
 LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE, CLAMP, PLACE = range(10)
-COPY, MEAN_PLACES, FIT_SHAPE = range(10, 13)
-# Those of nearly every network. The others are compiled when a network has one.
-BASIC_KINDS = frozenset((LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, STORE, CLAMP, PLACE))
+COPY, MEAN_PLACES, POINT_DEPTHWISE, FIT_SHAPE = range(10, 14)
+# Those of the default network, and of most. The others are compiled when a network has one.
+BASIC_KINDS = frozenset(
+    {LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, POINT_DEPTHWISE, FIT_SHAPE, COPY, STORE}
+    | {CLAMP, PLACE}
+)
 
 # Activations, in the columns named ACTIVATION: computed by microkernel._store_activated and
 # rare_steps.add; named in layer_steps, network.Activation and plain.activate. Each must give 0 for
@@ -106,6 +109,12 @@ GROUP_CHANNELS = 15
 SOURCE_ROWS = 14  # of the image at INPUT
 SOURCE_ROW_PIXELS = 15
 FACTOR = 16
+
+# POINT_DEPTHWISE: the output is one row of points. SOURCE_ROWS and SOURCE_ROW_PIXELS are those of
+# the image; WEIGHTS: where the PLACES of the kernel are, x before y, and from WEIGHT_PITCH on a
+# bias for each channel, then its weights of the first place, and so on; SUMS: 6 · PLACES floats.
+POINTS_AT = 16  # offset of the points, x before y
+PLACES = 17
 
 # FIT_SHAPE: of POINTS points at INPUT, x before y; CHANNELS scores and a transform at OUTPUT.
 # WEIGHTS: see packing.pack_shape_fit.

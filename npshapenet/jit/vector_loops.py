@@ -1,9 +1,12 @@
-"""Loops over vectors beside the tiles: rows blended, floats cleared and copied, mean places.
+"""Loops over vectors beside the tiles: rows blended, places summed, floats cleared and copied, mean
+places.
 
 Written for LLVM like the microkernels, of which they have no part: no sums are held for a tile.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from llvmlite import ir
 
@@ -83,6 +86,67 @@ def emit_copy(emit: Emitter, source: Value, target: Value, count: Value) -> None
 
     rest = emit.loop(build.sdiv(count, width), [source, target], one_vector)
     emit.loop(build.srem(count, width), rest, one_float)
+
+
+#: Accumulators of a point, where its channels make so many vectors; fewer where they don't.
+_VECTORS_AT_ONCE = (4, 2, 1)
+
+
+def emit_sum_places(
+    emit: Emitter,
+    image: Value,
+    right: Value,
+    below: Value,
+    places: Value,
+    pixels: Value,
+    shares: Value,
+    panel: Value,
+    activation: Value,
+    out: Value,
+    channels: Value,
+) -> None:
+    """``out[n] = activation(bias[n] + Σ_place weight[place, n] · Σ_four share · pixel[n])``
+
+    for one point and all ``channels`` n, which are whole vectors. ``pixels`` (places) says how far
+    from ``image`` the first of a place's four pixels is; the others are ``right`` and ``below`` of
+    it. ``shares`` (places, 4) are theirs; panel (1 + places, channels): the biases, the weights.
+    """
+    build = emit.builder
+
+    def part(vectors: int, first: Value) -> None:
+        """So many vectors of channels, from the channel ``first`` on."""
+
+        def one_place(carried: list[Value]) -> list[Value]:
+            pixel_at, share_at, weight_at, *sums = carried
+            above = emit.at(image, build.add(build.load(pixel_at), first))
+            corners = [above, emit.at(above, right), emit.at(above, below)]
+            corners.append(emit.at(corners[2], right))
+            four = [emit.broadcast(emit.at(share_at, corner)) for corner in range(4)]
+            following = []
+            for vector, total in enumerate(sums):
+                mixed = build.fmul(four[0], emit.load_aligned(corners[0], vector))
+                for share, corner in zip(four[1:], corners[1:], strict=True):
+                    mixed = emit.multiply_add(share, emit.load_aligned(corner, vector), mixed)
+                weight = emit.load_aligned(weight_at, vector)
+                following.append(emit.multiply_add(weight, mixed, total))
+            next_pixel = build.gep(pixel_at, [emit.index(1)])
+            return [next_pixel, emit.at(share_at, 4), emit.at(weight_at, channels), *following]
+
+        biases = [emit.load_aligned(emit.at(panel, first), vector) for vector in range(vectors)]
+        weights = emit.at(emit.at(panel, channels), first)
+        sums = emit.loop(places, [pixels, shares, weights, *biases], one_place)[3:]
+        emit.store_activated(sums, activation, [emit.at(out, first)])
+
+    # As many vectors at once as there are, then fewer for the rest.
+    first = emit.index(0)
+    for vectors in _VECTORS_AT_ONCE:
+        size = emit.index(vectors * emit.width)
+
+        def one_part(carried: list[Value], vectors: int = vectors, size: Value = size) -> Any:
+            part(vectors, carried[0])
+            return [build.add(carried[0], size)]
+
+        (first,) = emit.loop(build.sdiv(build.sub(channels, first), size), [first], one_part)
 
 
 def emit_mean_places(

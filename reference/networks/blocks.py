@@ -20,15 +20,18 @@ class ConvolutionBlock(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         *,
         stride: int = 1,
         groups: int = 1,
         activation: Activation = "relu",
         padding: int | None = None,
     ) -> None:
+        """``padding`` must be given where the kernel isn't square."""
         super().__init__()
-        padding = kernel // 2 if padding is None else padding
+        if padding is None:
+            assert isinstance(kernel, int)
+            padding = kernel // 2
         self.convolution = nn.Conv2d(
             in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False
         )

@@ -10,6 +10,7 @@ from reference.networks.backbone import Backbone, block_settings
 from reference.networks.blocks import Activation
 from reference.networks.compact import CompactExtractor
 from reference.networks.imagenet import load_lite0, read_lite0
+from reference.networks.looks import LookSettings
 from reference.networks.maps import MapExtractor
 from reference.networks.original import SIDE_PX, Norm, OriginalExtractor
 from reference.recipe import NetworkSettings, RecipeError
@@ -37,17 +38,21 @@ def _extractor(settings: NetworkSettings, output_count: int, landmark_count: int
     activation = _activation("activation", settings.activation)
     blocks = [block_settings(dict(entry)) for entry in settings.blocks]
     backbone = Backbone(settings.side_px, blocks, activation)
+    looks = None
+    if settings.looks:
+        looks = LookSettings(settings.looks, settings.look_channels, settings.look_rank)
     if settings.extractor == "maps":
         if not settings.map_channels:
             raise ValueError("the maps extractor needs map_channels")
-        return MapExtractor(backbone, settings.map_channels, landmark_count)
+        return MapExtractor(backbone, settings.map_channels, landmark_count, looks)
     return CompactExtractor(
         backbone,
-        output_count,
+        output_count if looks is None else 2 * landmark_count,
         activation,
         settings.end_channels,
         wide_channels=settings.wide_channels,
         end_activation=_activation("end_activation", settings.end_activation or activation),
+        looks=looks,
     )
 
 

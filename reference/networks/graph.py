@@ -6,6 +6,7 @@ The graph is written as the JSON that ``npshapenet.network.from_json`` reads.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from reference.networks.blocks import ConvolutionBlock, InvertedResidual, SeparableBlock
-from reference.networks.compact import CompactExtractor
+from reference.networks.compact import LOOK_SIZES, CompactExtractor
 from reference.networks.layers import ShapeFitLayer
+from reference.networks.looks import MOVE_SCALE, Look
 from reference.networks.maps import MAP_SIZES, MapExtractor
 from reference.networks.original import OriginalExtractor
 from reference.networks.quality import QualityHead
@@ -116,14 +118,18 @@ def _(module: InvertedResidual, graph: Graph, name: str, source: str) -> str:
 
 @emit.register
 def _(module: CompactExtractor, graph: Graph, name: str, source: str) -> str:
-    for index, block in enumerate(module.blocks, start=1):
-        source = emit(block, graph, f"block_{index}", source)
+    stages = []
+    for index, block in enumerate(module.blocks):
+        source = emit(block, graph, f"block_{index + 1}", source)
+        if index in module.blocks.stages:
+            stages.append(source)
     if isinstance(module.wide, ConvolutionBlock):
         source = emit(module.wide, graph, "wide", source)
     source = emit(module.collapse, graph, "collapse", source)
     if isinstance(module.hidden, ConvolutionBlock):
         source = emit(module.hidden, graph, "hidden", source)
-    return emit(module.dense, graph, "dense", source)
+    points = emit(module.dense, graph, "dense", source)
+    return _add_looks(graph, module.looks, stages[:-1][-LOOK_SIZES:], points)
 
 
 @emit.register
@@ -149,13 +155,66 @@ def _(module: MapExtractor, graph: Graph, name: str, source: str) -> str:
     assert head.maps.bias is not None
     weight, bias = _doubles(head.maps.weight), _doubles(head.maps.bias)
     maps = graph.add_convolution("maps", above, head.maps, "none", weight, bias)
-    return graph.add("MeanPlaces", "places", maps)
+    points = graph.add("MeanPlaces", "places", maps)
+    return _add_looks(graph, module.looks, [above, stages[-MAP_SIZES]], points)
+
+
+def _add_looks(
+    graph: Graph, looks: nn.ModuleList | None, features: Sequence[str], points: str
+) -> str:
+    """The looks, if any; each reads its features by themselves up to the sum in ``point``."""
+    for number, look in enumerate(looks or (), start=1):
+        assert isinstance(look, Look)
+        points = _add_look(graph, f"look_{number}", look, features, points)
+    return points
+
+
+def _add_look(graph: Graph, name: str, look: Look, features: Sequence[str], points: str) -> str:
+    patch_weight, patch_bias = _with_norm(look.patch.convolution, look.patch.norm)
+    weight, bias = _with_norm(look.point.convolution, look.point.norm)
+    ends = np.cumsum(look.feature_channels)
+    above = ""
+    for part, (source, end) in enumerate(zip(features, ends, strict=True), start=1):
+        channels = slice(end - look.feature_channels[part - 1], end)
+        count = int(end - channels.start)
+        patch = graph.add(
+            "PointDepthwise",
+            f"{name}_patch_{part}",
+            source,
+            other=points,
+            places=len(look.offsets),
+            activation=_activation_name(look.patch.activation),
+        )
+        graph.tensors[f"{patch}.offsets"] = _doubles(look.offsets)
+        graph.tensors[f"{patch}.weight"] = patch_weight[channels, 0, :, 0]
+        graph.tensors[f"{patch}.bias"] = patch_bias[channels]
+        point = nn.Conv2d(count, look.point.convolution.out_channels, 1)
+        beside = graph.add_convolution(
+            f"{name}_point_{part}",
+            patch,
+            point,
+            "none",
+            weight[:, channels],
+            bias if part == 1 else np.zeros_like(bias),
+        )
+        above = (
+            graph.add("Add", f"{name}_sum_{part}", beside, other=above, activation="none")
+            if above
+            else beside
+        )
+    graph.layers[-1]["activation"] = _activation_name(look.point.activation)
+    narrow = emit(look.narrow, graph, f"{name}_narrow", above)
+    move = emit(look.move, graph, f"{name}_move", narrow)
+    for tensor in ("weight", "bias"):
+        graph.tensors[f"{move}.{tensor}"] = MOVE_SCALE * graph.tensors[f"{move}.{tensor}"]
+    return graph.add("Add", name, move, other=points, activation="none")
 
 
 @emit.register
 def _(module: nn.Linear, graph: Graph, name: str, source: str) -> str:
     graph.tensors[f"{name}.weight"] = _doubles(module.weight)
-    graph.tensors[f"{name}.bias"] = _doubles(module.bias)
+    bias = np.zeros(module.out_features) if module.bias is None else _doubles(module.bias)
+    graph.tensors[f"{name}.bias"] = bias
     return graph.add("Dense", name, source, out_features=module.out_features, activation="none")
 
 
@@ -198,9 +257,11 @@ def _add_shape_fit(
     if quality is None:
         return
     layers = {layer["name"]: layer for layer in graph.layers}
-    last_features = layers[f"map_{MAP_SIZES}_beside"]["input"]
-    pooled = graph.add("GlobalAveragePool", "pool", last_features)
-    hidden = emit(quality.hidden, graph, "quality_hidden", pooled)
+    collapsed = "collapse"
+    if collapsed not in layers:
+        last_features = layers[f"map_{MAP_SIZES}_beside"]["input"]
+        collapsed = graph.add("GlobalAveragePool", "pool", last_features)
+    hidden = emit(quality.hidden, graph, "quality_hidden", collapsed)
     graph.layers[-1]["activation"] = "hard_swish"
     expected = emit(quality.dense, graph, "quality", hidden)
     graph.add("Join", "parameters", "fit", other=expected)

@@ -14,27 +14,45 @@ from torch import Tensor, nn
 
 from reference.networks.backbone import Backbone
 from reference.networks.blocks import ConvolutionBlock, SeparableBlock
+from reference.networks.looks import LookSettings, look_again, make_looks
 
 #: The map head reads the last features of so many sizes.
 MAP_SIZES = 3
 
 
 class MapExtractor(nn.Module):
-    """Images (N, 1, side, side) → landmarks (N, L, 2) in the network's coordinates."""
+    """Images (N, 1, side, side) → landmarks (N, L, 2) in the network's coordinates.
 
-    def __init__(self, backbone: Backbone, map_channels: int, landmark_count: int) -> None:
+    Looks, if there are any, read what the maps are made of and the largest features.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        map_channels: int,
+        landmark_count: int,
+        looks: LookSettings | None = None,
+    ) -> None:
         super().__init__()
         self.blocks = backbone
         channels = [backbone.settings[place].channels for place in backbone.stages[-MAP_SIZES:]]
         self.maps = MapHead(channels, map_channels, landmark_count)
+        self.looks: nn.ModuleList | None = None
+        if looks is not None:
+            self.looks = make_looks(looks, [map_channels, channels[0]], landmark_count)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.landmarks_and_collapsed(images)[0]
+        return self.stages_and_collapsed(images)[0][-1]
 
-    def landmarks_and_collapsed(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The landmarks, and the mean of each channel of the last features (N, C, 1, 1)."""
+    def stages_and_collapsed(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The landmarks, first and after each look; the mean of each channel of the last features
+        (N, C, 1, 1)."""
         features = self.blocks.of_each_stage(images)[-MAP_SIZES:]
-        return self.maps(features), features[-1].mean(dim=(2, 3), keepdim=True)
+        mixed = self.maps.mixed(features)
+        stages = [mean_places(self.maps.maps(mixed))]
+        if self.looks is not None:
+            stages = look_again(self.looks, [mixed, features[0]], stages[0])
+        return stages, features[-1].mean(dim=(2, 3), keepdim=True)
 
 
 class MapHead(nn.Module):
@@ -62,6 +80,10 @@ class MapHead(nn.Module):
         self.maps = nn.Conv2d(map_channels, landmark_count, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return mean_places(self.maps(self.mixed(features)))
+
+    def mixed(self, features: Sequence[Tensor]) -> Tensor:
+        """Features of several sizes, the largest first → what the maps are made of."""
         levels = list(zip(features, self.lateral, self.mixing, strict=True))[::-1]
         above: Tensor | None = None
         for level, lateral, mixing in levels:
@@ -69,7 +91,8 @@ class MapHead(nn.Module):
             if above is not None:
                 mixed = mixed + functional.interpolate(above, size=mixed.shape[-2:])
             above = mixing(functional.relu(mixed))
-        return mean_places(self.maps(above))
+        assert above is not None
+        return above
 
 
 def mean_places(maps: Tensor) -> Tensor:

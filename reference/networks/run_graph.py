@@ -10,6 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from reference.networks.layers import fit_shape
+from reference.networks.looks import sample_around
 from reference.networks.maps import mean_places
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -72,6 +73,13 @@ def run_layer(
         return functional.interpolate(source, scale_factor=layer["factor"])
     if layer["type"] == "MeanPlaces":
         return mean_places(source).flatten(1)[:, :, None, None]
+    if layer["type"] == "PointDepthwise":
+        points = outputs[layer["other"]].reshape(len(source), -1, 2)
+        around = sample_around(source, points, tensors[f"{name}.offsets"])
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        return activate(
+            functional.conv2d(around, weight[:, None, :, None], bias, groups=len(weight))
+        )
     if layer["type"] == "ShapeFit":
         mean, weight = tensors[f"{name}.mean"], tensors[f"{name}.weight"]
         points = source.reshape(len(source), *mean.shape)

@@ -19,8 +19,8 @@ class ShapeNet(nn.Module):
 
     ``extractor`` maps images (N, 1, H, W) to (N, K + 4) numbers; they are scaled and shifted to
     the spread that the parameters have in the training set, so that all of them are learnt
-    at one pace. Export folds that into the last layer. Or it is a map extractor, to whose
-    landmarks the shape model is fitted. ``limits`` (2, K + 4), the least and the largest of each
+    at one pace. Export folds that into the last layer. Or it finds landmarks, by maps or looks, to
+    which the shape model is fitted. ``limits`` (2, K + 4), the least and the largest of each
     parameter, bind what is predicted, not what is trained on. A ``quality`` head may be added to a
     trained network: see ``reference.train_quality``.
     """
@@ -42,13 +42,15 @@ class ShapeNet(nn.Module):
         self.extractor = extractor
         self.shape_layer = ShapeLayer(mean, components)
         self.shape_fit: ShapeFitLayer | None = None
-        if isinstance(extractor, MapExtractor):
+        if finds_points(extractor):
             self.shape_fit = ShapeFitLayer(mean, components)
         self.similarity_layer = SimilarityLayer()
         self.register_buffer("parameter_scales", parameter_scales.float())
         self.register_buffer("parameter_offsets", parameter_offsets.float())
         self.register_buffer("limits", None if limits is None else limits.float())
         self.quality: QualityHead | None = None
+        if isinstance(extractor, CompactExtractor) and self.shape_fit is not None:
+            extractor.begin_with(self.landmarks(self.parameter_offsets[None])[0])
 
     def outputs(self, images: Tensor) -> Tensor:
         """Images (N, 1, H, W) → K scores, scale, angle in radians, translation (N, K + 4).
@@ -65,21 +67,23 @@ class ShapeNet(nn.Module):
 
         TypeError where the extractor is the original one, which has nothing for it.
         """
-        if isinstance(self.extractor, MapExtractor):
-            landmarks, collapsed = self.extractor.landmarks_and_collapsed(images)
-            return self._to_parameters(landmarks), collapsed
-        if not isinstance(self.extractor, CompactExtractor):
+        if not isinstance(self.extractor, CompactExtractor | MapExtractor):
             raise TypeError(f"a {type(self.extractor).__name__} has nothing for a quality head")
+        if self.shape_fit is not None:
+            stages, collapsed = self.extractor.stages_and_collapsed(images)
+            return self._to_parameters(stages[-1]), collapsed
+        assert isinstance(self.extractor, CompactExtractor)
         collapsed = self.extractor.collapsed(self.extractor.blocks(images))
         return self._to_parameters(self.extractor.from_collapsed(collapsed)), collapsed
 
-    def landmarks_to_train(self, images: Tensor) -> Tensor:
-        """The landmarks (N, L, 2) that a loss is of: of maps before the shape model is fitted."""
-        found: Tensor = self.extractor(images)
-        if isinstance(self.extractor, MapExtractor):
-            return found
+    def stages_to_train(self, images: Tensor) -> list[Tensor]:
+        """The landmarks (N, L, 2) that losses are of: with looks, those first found and those
+        after each look; before the shape model is fitted, where it is."""
+        if self.shape_fit is not None:
+            assert isinstance(self.extractor, CompactExtractor | MapExtractor)
+            return self.extractor.stages_and_collapsed(images)[0]
         # Not in bfloat16, as they come under mixed precision: half a pixel would be lost.
-        return self.landmarks_of(found.float())
+        return [self.landmarks_of(self.extractor(images).float())]
 
     def landmarks_of(self, found: Tensor) -> Tensor:
         """What a direct extractor gives (N, K + 4) → landmarks (N, L, 2), without limits."""
@@ -106,6 +110,13 @@ class ShapeNet(nn.Module):
             parameters: Tensor = self.shape_fit(found)
             return parameters
         return found * self.parameter_scales + self.parameter_offsets
+
+
+def finds_points(extractor: nn.Module) -> bool:
+    """Whether an extractor gives landmarks, not parameters."""
+    if isinstance(extractor, CompactExtractor):
+        return extractor.looks is not None
+    return isinstance(extractor, MapExtractor)
 
 
 def with_shape_model(extractor: nn.Module, model: FittedShapeModel) -> ShapeNet:

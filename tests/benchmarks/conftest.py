@@ -23,6 +23,7 @@ from npshapenet.network import (
     Join,
     MeanPlaces,
     Network,
+    PointDepthwise,
     ShapeFit,
 )
 
@@ -46,7 +47,9 @@ EVERY_LAYER = Network(
         Add("both", "flat", "hidden", activation="hard_swish"),
         Enlarge("enlarged", "tall", factor=2),
         MeanPlaces("places", "enlarged"),
-        ShapeFit("fit", "places", scores=3),
+        PointDepthwise("seen", "wide", "places", places=2, activation="relu"),
+        Dense("moved", "seen", 40),
+        ShapeFit("fit", "moved", scores=3),
         Join("joined", "both", "fit"),
         Dense("head", "joined", 10),
     ),
