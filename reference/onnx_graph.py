@@ -106,10 +106,13 @@ class _Layers:
             _, height, width = shapes[0]
             onnx_places.add_mean_places(self.graph, inputs[0], output, height, width)
         elif isinstance(layer, PointDepthwise):
-            tensors = [
+            source, points = inputs
+            offsets, kernel, bias = (
                 self.tensors[f"{layer.name}.{name}"] for name in ("offsets", "weight", "bias")
-            ]
-            onnx_places.add_point_depthwise(self.graph, *inputs, output, *tensors)
+            )
+            onnx_places.add_point_depthwise(
+                self.graph, source, points, output, offsets, kernel, bias
+            )
         elif isinstance(layer, ShapeFit):
             mean, weight = (self.tensors[f"{layer.name}.{name}"] for name in ("mean", "weight"))
             onnx_places.add_shape_fit(self.graph, inputs[0], output, mean, weight)

@@ -1,4 +1,7 @@
-"""The layers MeanPlaces, PointDepthwise and ShapeFit as ONNX nodes; what they are: npshapenet/network.py."""
+"""The layers MeanPlaces, PointDepthwise and ShapeFit as ONNX nodes.
+
+What they are: npshapenet/network.py.
+"""
 
 from __future__ import annotations
 

@@ -63,14 +63,15 @@ _SLIDING = ((3, 1, False), (3, 2, False), (5, 1, False), (5, 2, False), (3, 2, T
 
 # At least 8 accumulators hide the latency of a multiply-add (4 cycles, two a cycle); more
 # accumulators mean fewer loads for each. The plan takes, layer by layer, the tiles that waste
-# least of a row of pixels and of the channels; 1 pixel serves what is smaller than any other.
+# least of a row of pixels and of the channels; those of 1 pixel serve dense layers, and what is
+# smaller than any other tile.
 # The first tile of one vector and the last (1, 1) serve the resize as well.
 AVX512 = Registers(  # 32 registers of 16; (28, 1) is no faster than (14, 1)
     "AVX-512",
     16,
     (
         *((14, 1), (14, 2), (12, 2), (10, 2), (8, 3), (7, 1), (7, 2), (7, 3)),
-        *((6, 2), (4, 3), (1, 4), (1, 1)),
+        *((6, 2), (4, 3), (1, 8), (1, 4), (1, 2), (1, 1)),
     ),
     _depthwise_tiles(32, ((14, 1), (7, 2), (4, 2), (1, 2), (1, 1)), ((14, 1), (7, 1), (7, 2))),
 )

@@ -44,7 +44,7 @@ from npshapenet.jit.landmarks import clamp, place_landmarks
 from npshapenet.jit.point_depthwise import point_depthwise
 from npshapenet.jit.rare_steps import add, copy_pixels, norm
 from npshapenet.jit.resizing import resize
-from npshapenet.jit.shape_fitting import fit_shape, mean_places
+from npshapenet.jit.shape_fitting import fit_similarity, mean_places
 
 RUN_ARGUMENTS = (INTEGERS,)
 
@@ -90,8 +90,8 @@ def walk(is_basic: bool) -> Any:
                     )  # fmt: skip
                 elif kind == s.POINT_DEPTHWISE:
                     point_depthwise(step, weights, arena)
-                elif kind == s.FIT_SHAPE:
-                    fit_shape(step, weights, arena)
+                elif kind == s.FIT_SIMILARITY:
+                    fit_similarity(step, weights, arena)
                 elif kind == s.COPY:
                     copy_pixels(step, arena)
                 elif is_basic:  # Numba doesn't compile what comes after a condition that is True

@@ -20,6 +20,7 @@ from npshapenet.jit.vector_loops import (
     emit_blend,
     emit_clear,
     emit_copy,
+    emit_find_pixels,
     emit_mean_places,
     emit_sum_places,
 )
@@ -230,14 +231,38 @@ def softmax_places(
 
 
 @intrinsic
+def find_pixels(
+    typing_context: Any,
+    x: Any,
+    y: Any,
+    count: Any,
+    x_offset: Any,
+    y_offset: Any,
+    columns: Any,
+    rows: Any,
+    pixel_pitch: Any,
+    row_pitch: Any,
+    found: Any,
+) -> Any:
+    """The pixels about points, and the shares that they have: see emit_find_pixels."""
+    f, number = FLOATS, types.float32
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        emit_find_pixels(Emitter(builder, cpu.target().registers.floats), *values)
+        return context.get_dummy_value()
+
+    return types.void(f, f, types.int64, *[number] * 6, f), generate
+
+
+@intrinsic
 def sum_places(
     typing_context: Any,
     image: Any,
     right: Any,
     below: Any,
     places: Any,
-    pixels: Any,
-    shares: Any,
+    found: Any,
+    pitch: Any,
     panel: Any,
     activation: Any,
     out: Any,
@@ -250,7 +275,7 @@ def sum_places(
         emit_sum_places(Emitter(builder, cpu.target().registers.floats), *values)
         return context.get_dummy_value()
 
-    return types.void(f, i, i, i, INTEGERS, f, f, i, f, i), generate
+    return types.void(f, i, i, i, f, i, f, i, f, i), generate
 
 
 @intrinsic

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from npshapenet.jit import steps as s
-from npshapenet.jit.arena import Image
+from npshapenet.jit.arena import Image, rounded_up
 from npshapenet.jit.cpu import Registers
 from npshapenet.jit.operations import Operation, is_depthwise
 from npshapenet.jit.packing import (
     pack_convolution,
     pack_depthwise,
     pack_point_depthwise,
-    pack_shape_fit,
+    pack_similarity,
 )
 from npshapenet.jit.step_writer import (
     StepWriter,
@@ -61,10 +61,11 @@ def write_operation(writer: StepWriter, operation: Operation) -> None:
         s.ACTIVATION: _ACTIVATIONS[operation.activation],
         s.ADDEND: s.NOWHERE,
     }
-    addend = operation.addend or (layer.other if isinstance(layer, Add) else None)
+    addend_name = operation.addend or (layer.other if isinstance(layer, Add) else None)
+    addend = None if addend_name is None else writer.images[addend_name]
     if addend is not None:
-        columns[s.ADDEND] = writer.images[addend].origin
-        columns[s.ADDEND_ROW] = writer.images[addend].row_pitch
+        columns[s.ADDEND] = addend.origin
+        columns[s.ADDEND_ROW] = addend.row_pitch
     if isinstance(layer, Convolution):
         weight, bias = writer.tensors[f"{layer.name}.weight"], writer.tensors[f"{layer.name}.bias"]
         if is_depthwise(layer, source.shape):
@@ -155,16 +156,36 @@ def _write_mean_places(writer: StepWriter, source: Image, target: Image) -> None
 def _write_shape_fit(
     writer: StepWriter, source: Image, target: Image, mean: Floats, weight: Floats
 ) -> None:
-    """mean (L, 2), weight (K, 2·L); what shape_fitting.py reads is written there."""
-    write_clear(writer, target)
+    """mean (L, 2), weight (K, 2·L).
+
+    The similarity, then a dense layer from what is left of the points to the scores. The dense
+    layer adds the transform too, which is its addend behind K zeros.
+    """
+    scores, coordinates = weight.shape
+    differences = Image((coordinates, 1, 1), rounded_up(coordinates, s.CHANNEL_MULTIPLE))
+    transform = Image(target.shape, target.pixel_pitch)
+    differences.offset = writer.reserve_sums(differences.size + transform.size)
+    transform.offset = differences.offset + differences.size
+    write_clear(writer, transform)
     columns = {
         s.INPUT: source.origin,
-        s.OUTPUT: target.origin,
-        s.CHANNELS: len(weight),
+        s.OUTPUT: differences.origin,
         s.POINTS: len(mean),
-        s.WEIGHTS: writer.add_weights(pack_shape_fit(mean, weight)),
+        s.TRANSFORM: transform.origin + scores,
+        s.WEIGHTS: writer.add_weights(pack_similarity(mean)),
     }
-    writer.step(s.FIT_SHAPE, columns)
+    writer.step(s.FIT_SIMILARITY, columns)
+    rows = np.zeros((target.shape[0], coordinates, 1, 1), np.float32)
+    rows[:scores, :, 0, 0] = weight
+    bias = np.zeros(len(rows), np.float32)
+    columns = {
+        **output_columns(target),
+        s.ACTIVATION: s.NONE,
+        s.ADDEND: transform.origin,
+        s.ADDEND_ROW: transform.row_pitch,
+    }
+    dense = Convolution("scores", "", len(rows), (1, 1))
+    write_convolution(writer, dense, differences, target, columns, rows, bias, transform)
 
 
 def _write_point_depthwise(
@@ -177,6 +198,7 @@ def _write_point_depthwise(
     bias: Floats,
 ) -> None:
     """offsets (S, 2), weight (C, S), bias (C)."""
+    pitch = rounded_up(columns[s.ROW_PIXELS], s.CHANNEL_MULTIPLE)
     packed, places_size = pack_point_depthwise(offsets, weight, bias)
     columns |= {
         **_source_size_columns(source),
@@ -184,7 +206,8 @@ def _write_point_depthwise(
         s.PLACES: len(offsets),
         s.WEIGHTS: writer.add_weights(packed),
         s.WEIGHT_PITCH: places_size,
-        s.SUMS: writer.reserve_sums(6 * len(offsets)),
+        s.POINTS_PITCH: pitch,
+        s.SUMS: writer.reserve_sums((2 + 5 * len(offsets)) * pitch),
     }
     writer.step(s.POINT_DEPTHWISE, columns)
 
@@ -241,13 +264,13 @@ def write_convolution(
     columns: dict[int, int],
     weight: Floats,
     bias: Floats,
-    addend: str | None,
+    addend: Image | None,
 ) -> None:
     """weight (C', C, kh, kw), bias (C'): kh runs of kw · C contiguous inputs for each pixel."""
     kernel_rows, kernel_columns = layer.kernel
     columns |= _window_columns(layer, source)
     _, height, width = target.shape
-    images = [target, *([writer.images[addend]] if addend is not None else [])]
+    images = [target, *([addend] if addend is not None else [])]
     if columns[s.INPUT_ROW] == width * columns[s.INPUT_PIXEL] and all(
         image.row_pitch == width * image.pixel_pitch for image in images
     ):

@@ -77,16 +77,13 @@ def pack_point_depthwise(offsets: Floats, weight: Floats, bias: Floats) -> tuple
     return np.concatenate([places, rows.ravel()]), places.size
 
 
-def pack_shape_fit(mean: Floats, weight: Floats) -> Floats:
-    """mean (L, 2), weight (K, 2·L) → what FIT_SHAPE reads, one after the other.
+def pack_similarity(mean: Floats) -> Floats:
+    """mean (L, 2) → what FIT_SIMILARITY reads, one after the other.
 
     The mean's centre (2); the mean about its centre, over the sum of its squares (2·L); the mean
-    (2·L); the weight (2·L, K, filled up by zeros to a multiple of 16).
+    (2·L).
     """
     centre = mean.mean(axis=0)
     centred = mean - centre
-    scores, coordinates = weight.shape
-    columns = np.zeros((coordinates, rounded_up(scores, s.CHANNEL_MULTIPLE)), np.float32)
-    columns[:, :scores] = weight.T
     factors = centred / np.maximum(np.sum(centred**2), np.float32(1e-12))
-    return np.concatenate([centre, factors.ravel(), mean.ravel(), columns.ravel()])
+    return np.concatenate([centre, factors.ravel(), mean.ravel()])

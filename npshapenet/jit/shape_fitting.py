@@ -33,44 +33,43 @@ def mean_places(step: Any, arena: Any) -> None:
 
 
 @compiled
-def fit_shape(step: Any, weights: Any, arena: Any) -> None:
-    """Points → scores, scale, angle in radians, translation x and y.
+def fit_similarity(step: Any, weights: Any, arena: Any) -> None:
+    """Points → the similarity that takes the mean shape onto them, and what they differ by.
 
-    A similarity is the multiplication by a complex number: (x, y) stand for x + i·y.
+    A similarity is the multiplication by a complex number: (x, y) stand for x + i·y. The
+    differences, of the points taken back from the mean shape, are what the next step, a dense
+    layer, multiplies with the weight of each score; it adds scale, angle in radians, translation x
+    and y, which come to stand behind the scores.
     """
-    count, scores = step[s.POINTS], step[s.CHANNELS]
+    count = step[s.POINTS]
     centre = at(weights, step[s.WEIGHTS])
     factors = at(centre, 2)
     mean = at(factors, 2 * count)
-    columns = at(mean, 2 * count)
-    score_pitch = (scores + s.CHANNEL_MULTIPLE - 1) // s.CHANNEL_MULTIPLE * s.CHANNEL_MULTIPLE
     points = at(arena, step[s.INPUT])
-    out = at(arena, step[s.OUTPUT])
-    real, imaginary, centre_x, centre_y = 0.0, 0.0, 0.0, 0.0
+    differences, transform = at(arena, step[s.OUTPUT]), at(arena, step[s.TRANSFORM])
+    real, imaginary, sum_x, sum_y = 0.0, 0.0, 0.0, 0.0
     for point in range(count):
         x, y = np.float64(points[2 * point]), np.float64(points[2 * point + 1])
         factor_x, factor_y = factors[2 * point], factors[2 * point + 1]
         real += factor_x * x + factor_y * y
         imaginary += factor_x * y - factor_y * x
-        centre_x += x / count
-        centre_y += y / count
-    move_x = centre_x - (real * centre[0] - imaginary * centre[1])
-    move_y = centre_y - (real * centre[1] + imaginary * centre[0])
+        sum_x += x
+        sum_y += y
+    move_x = sum_x / count - (real * centre[0] - imaginary * centre[1])
+    move_y = sum_y / count - (real * centre[1] + imaginary * centre[0])
     square = real * real + imaginary * imaginary
     back_real = real / larger(square, _SIZE_MIN)
     back_imaginary = imaginary / larger(square, _SIZE_MIN)
     for point in range(count):
         x, y = points[2 * point] - move_x, points[2 * point + 1] - move_y
-        off_x = np.float32(x * back_real + y * back_imaginary - mean[2 * point])
-        off_y = np.float32(y * back_real - x * back_imaginary - mean[2 * point + 1])
-        column_x = at(columns, 2 * point * score_pitch)
-        column_y = at(column_x, score_pitch)
-        for score in range(score_pitch):
-            out[score] += off_x * column_x[score] + off_y * column_y[score]
-    out[scores] = np.sqrt(square)
-    out[scores + 1] = angle_of(real, imaginary)
-    out[scores + 2] = move_x
-    out[scores + 3] = move_y
+        differences[2 * point] = np.float32(x * back_real + y * back_imaginary - mean[2 * point])
+        differences[2 * point + 1] = np.float32(
+            y * back_real - x * back_imaginary - mean[2 * point + 1]
+        )
+    transform[0] = np.sqrt(square)
+    transform[1] = angle_of(real, imaginary)
+    transform[2] = move_x
+    transform[3] = move_y
 
 
 @compiled

@@ -27,14 +27,14 @@ KIND = 0
 
 # Kinds of steps.
 LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE, CLAMP, PLACE = range(10)
-COPY, MEAN_PLACES, POINT_DEPTHWISE, FIT_SHAPE = range(10, 14)
+COPY, MEAN_PLACES, POINT_DEPTHWISE, FIT_SIMILARITY = range(10, 14)
 # Those of the default network, and of most. The others are compiled when a network has one.
 BASIC_KINDS = frozenset(
-    {LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, POINT_DEPTHWISE, FIT_SHAPE, COPY, STORE}
+    {LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, POINT_DEPTHWISE, FIT_SIMILARITY, COPY, STORE}
     | {CLAMP, PLACE}
 )
 
-# Activations, in the columns named ACTIVATION: computed by microkernel._store_activated and
+# Activations, in the columns named ACTIVATION: computed by Emitter.store_activated and
 # rare_steps.add; named in layer_steps, network.Activation and plain.activate. Each must give 0 for
 # 0: channels that only fill up a pixel stay 0.
 NONE, RELU, HARD_SWISH = range(3)
@@ -51,7 +51,7 @@ OUTPUT_ROW = 6
 ROWS = 7  # of the output
 ROW_PIXELS = 8  # output pixels in a row
 # Of the output, filled up by zeros to a multiple of 16; as they are in LOAD, STORE, COPY, CLAMP,
-# PLACE, MEAN_PLACES and FIT_SHAPE.
+# PLACE and MEAN_PLACES.
 CHANNELS = 9
 ADDEND = 10  # offset of what is added before the activation, or NOWHERE
 ADDEND_ROW = 11  # its pixels are as far apart as the output's
@@ -112,13 +112,15 @@ FACTOR = 16
 
 # POINT_DEPTHWISE: the output is one row of points. SOURCE_ROWS and SOURCE_ROW_PIXELS are those of
 # the image; WEIGHTS: where the PLACES of the kernel are, x before y, and from WEIGHT_PITCH on a
-# bias for each channel, then its weights of the first place, and so on; SUMS: 6 · PLACES floats.
+# bias for each channel, then its weights of the first place, and so on; SUMS: (2 + 5 · PLACES)
+# times POINTS_PITCH floats.
 POINTS_AT = 16  # offset of the points, x before y
 PLACES = 17
+POINTS_PITCH = 18  # how many points there are, filled up to whole vectors
 
-# FIT_SHAPE: of POINTS points at INPUT, x before y; CHANNELS scores and a transform at OUTPUT.
-# WEIGHTS: see packing.pack_shape_fit.
-POINTS = 14
+# FIT_SIMILARITY: of POINTS points at INPUT, x before y; 2 · POINTS differences go to OUTPUT, and a
+# transform to TRANSFORM, see below. WEIGHTS: see packing.pack_similarity.
+POINTS = 15
 
 # CLAMP: CHANNELS numbers at OUTPUT. WEIGHTS: the least that each may be, then the largest.
 

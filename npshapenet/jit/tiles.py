@@ -57,7 +57,10 @@ def choose_tiles(
         result[column + 2] = width * registers.floats
         result[column + 3] = count
     widest = max(result[s.TILE_CHANNELS], result[s.SECOND_TILE_CHANNELS])
-    return result | _depth_blocks(runs, run_pitch, run_length, widest)
+    most = max(_BLOCK_FLOATS // widest, 1)
+    if columns[s.ROWS] * row_pixels == 1:
+        most = depth  # a dense layer reads each weight once
+    return result | _depth_blocks(runs, run_pitch, run_length, most)
 
 
 def _panel_widths(
@@ -81,13 +84,12 @@ def _panel_widths(
     return widths, counts
 
 
-def _depth_blocks(runs: int, run_pitch: int, run_length: int, panel_width: int) -> dict[int, int]:
-    """Cut the depth into equal parts (RUN_LENGTH is one number), so that a block of a panel is
-    at most _BLOCK_FLOATS where equal parts allow it.
+def _depth_blocks(runs: int, run_pitch: int, run_length: int, most: int) -> dict[int, int]:
+    """Cut the depth into equal parts (RUN_LENGTH is one number) of at most so many inputs, where
+    equal parts allow it.
 
     Either several whole runs make a block, or several blocks a run.
     """
-    most = max(_BLOCK_FLOATS // panel_width, 1)
     runs_in_block = max(n for n in _divisors(runs) if n * run_length <= most or n == 1)
     parts_of_run = min(n for n in _divisors(run_length) if run_length // n <= most)
     if parts_of_run > 1 and run_length // parts_of_run < most // 4:

@@ -10,7 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from npshapenet.jit.emitter import FLOAT, Emitter, Value
+from npshapenet.jit.emitter import FLOAT, INDEX, Emitter, Value
 
 
 def emit_blend(
@@ -88,6 +88,62 @@ def emit_copy(emit: Emitter, source: Value, target: Value, count: Value) -> None
     emit.loop(build.srem(count, width), rest, one_float)
 
 
+def emit_find_pixels(
+    emit: Emitter,
+    x: Value,
+    y: Value,
+    count: Value,
+    x_offset: Value,
+    y_offset: Value,
+    columns: Value,
+    rows: Value,
+    pixel_pitch: Value,
+    row_pitch: Value,
+    found: Value,
+) -> None:
+    """Where points, moved by an offset, are among the pixels of an image.
+
+    x and y (count), −1 and 1 the edges of the image, for whole vectors of points. found (5, count):
+    how far in floats the pixel above and left of each point is from the first one; the shares of
+    this pixel, of that on its right, and of the two below. Sizes and distances are given as floats.
+    """
+    build = emit.builder
+    zero, one = emit.repeat(0.0), emit.repeat(1.0)
+    # Above 2²³ a float has no digits after the point: adding rounds.
+    rounder = emit.repeat(2.0**23)
+
+    def place(axis: Value, offset: Value, extent: Value) -> tuple[Value, Value]:
+        """The pixel before the place, counted from 0, and how far beyond it the place is."""
+        half = emit.repeat(build.fmul(extent, ir.Constant(FLOAT, 0.5)))
+        last = build.fsub(emit.repeat(extent), one)
+        moved = emit.add(emit.add(emit.load(axis), emit.repeat(offset)), one)
+        wanted = build.fsub(build.fmul(moved, half), emit.repeat(0.5))
+        # What is no number is taken for the first pixel.
+        wanted = build.select(build.fcmp_ordered(">", wanted, zero), wanted, zero)
+        wanted = emit.at_most(wanted, last)
+        nearest = build.fsub(emit.add(wanted, rounder), rounder)
+        is_after = build.fcmp_ordered(">", nearest, wanted)
+        before = build.fsub(nearest, build.select(is_after, one, zero))
+        # The last pixel is on the right of the one before it, if there is one.
+        before = emit.at_most(before, emit.at_least(build.fsub(last, one), zero))
+        return before, build.fsub(wanted, before)
+
+    def one_vector(carried: list[Value]) -> list[Value]:
+        x_at, y_at, target = carried
+        left, x_share = place(x_at, x_offset, columns)
+        above, y_share = place(y_at, y_offset, rows)
+        distance = build.fmul(left, emit.repeat(pixel_pitch))
+        distance = emit.add(build.fmul(above, emit.repeat(row_pitch)), distance)
+        x_rest, y_rest = build.fsub(one, x_share), build.fsub(one, y_share)
+        shares = [(x_rest, y_rest), (x_share, y_rest), (x_rest, y_share), (x_share, y_share)]
+        values = [distance, *(build.fmul(*pair) for pair in shares)]
+        for row, value in enumerate(values):
+            emit.store(value, emit.at(target, build.mul(count, emit.index(row))))
+        return [emit.at(pointer, emit.width) for pointer in (x_at, y_at, target)]
+
+    emit.loop(build.sdiv(count, emit.index(emit.width)), [x, y, found], one_vector)
+
+
 #: Accumulators of a point, where its channels make so many vectors; fewer where they don't.
 _VECTORS_AT_ONCE = (4, 2, 1)
 
@@ -98,8 +154,8 @@ def emit_sum_places(
     right: Value,
     below: Value,
     places: Value,
-    pixels: Value,
-    shares: Value,
+    found: Value,
+    pitch: Value,
     panel: Value,
     activation: Value,
     out: Value,
@@ -107,9 +163,9 @@ def emit_sum_places(
 ) -> None:
     """``out[n] = activation(bias[n] + Σ_place weight[place, n] · Σ_four share · pixel[n])``
 
-    for one point and all ``channels`` n, which are whole vectors. ``pixels`` (places) says how far
-    from ``image`` the first of a place's four pixels is; the others are ``right`` and ``below`` of
-    it. ``shares`` (places, 4) are theirs; panel (1 + places, channels): the biases, the weights.
+    for one point and all ``channels`` n, which are whole vectors. found (places, 5), ``pitch``
+    floats apart, is what emit_find_pixels wrote for the point. panel (1 + places, channels): the
+    biases, the weights.
     """
     build = emit.builder
 
@@ -117,24 +173,27 @@ def emit_sum_places(
         """So many vectors of channels, from the channel ``first`` on."""
 
         def one_place(carried: list[Value]) -> list[Value]:
-            pixel_at, share_at, weight_at, *sums = carried
-            above = emit.at(image, build.add(build.load(pixel_at), first))
+            found_at, weight_at, *sums = carried
+            columns = [found_at]
+            while len(columns) < 5:
+                columns.append(emit.at(columns[-1], pitch))
+            distance = build.fptosi(build.load(columns[0], align=4), INDEX)
+            above = emit.at(image, build.add(distance, first))
             corners = [above, emit.at(above, right), emit.at(above, below)]
             corners.append(emit.at(corners[2], right))
-            four = [emit.broadcast(emit.at(share_at, corner)) for corner in range(4)]
+            shares = [emit.broadcast(column) for column in columns[1:]]
             following = []
             for vector, total in enumerate(sums):
-                mixed = build.fmul(four[0], emit.load_aligned(corners[0], vector))
-                for share, corner in zip(four[1:], corners[1:], strict=True):
+                mixed = build.fmul(shares[0], emit.load_aligned(corners[0], vector))
+                for share, corner in zip(shares[1:], corners[1:], strict=True):
                     mixed = emit.multiply_add(share, emit.load_aligned(corner, vector), mixed)
                 weight = emit.load_aligned(weight_at, vector)
                 following.append(emit.multiply_add(weight, mixed, total))
-            next_pixel = build.gep(pixel_at, [emit.index(1)])
-            return [next_pixel, emit.at(share_at, 4), emit.at(weight_at, channels), *following]
+            return [emit.at(columns[-1], pitch), emit.at(weight_at, channels), *following]
 
         biases = [emit.load_aligned(emit.at(panel, first), vector) for vector in range(vectors)]
         weights = emit.at(emit.at(panel, channels), first)
-        sums = emit.loop(places, [pixels, shares, weights, *biases], one_place)[3:]
+        sums = emit.loop(places, [found, weights, *biases], one_place)[2:]
         emit.store_activated(sums, activation, [emit.at(out, first)])
 
     # As many vectors at once as there are, then fewer for the rest.

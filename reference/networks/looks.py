@@ -92,7 +92,7 @@ def look_again(looks: nn.ModuleList, features: Sequence[Tensor], points: Tensor)
 
 
 def sample_around(features: Tensor, points: Tensor, offsets: Tensor) -> Tensor:
-    """Features (N, C, H, W), points (N, L, 2), offsets (S, 2) → (N, C, S, L): see network.Sample."""
+    """Features (N, C, H, W) at points (N, L, 2) + offsets (S, 2), between pixels: (N, C, S, L)."""
     # In bfloat16, as under mixed precision, places would be rounded to a pixel.
     places = (points[:, None] + offsets[:, None]).to(features.dtype)
     return functional.grid_sample(

@@ -20,7 +20,7 @@ from npshapenet.jit import steps as s
 from npshapenet.jit.plan import make_plan
 from npshapenet.jit.resize_memory import scratch_size
 from npshapenet.network import (
-    Add, Convolution, Dense, GlobalAveragePool, InstanceNorm, Network)
+    Add, Convolution, Dense, GlobalAveragePool, InstanceNorm, Network, PointDepthwise, ShapeFit)
 from npshapenet.shape import ShapeModel
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -39,10 +39,10 @@ def fenced(size, at_end):
         assert libc.mprotect(whole.ctypes.data + fence, PAGE, 0) == 0
     return whole[start : start + size]
 
-def check(network, crop_shape=None, kind=np.uint8, landmarks=0):
+def check(network, crop_shape=None, kind=np.uint8, landmarks=0, **given):
     rng = np.random.default_rng(0)
     tensors = {name: rng.normal(0, 0.3, shape).astype(np.float32)
-               for name, shape in network.tensor_shapes().items()}
+               for name, shape in network.tensor_shapes().items()} | given
     shape_model = None
     if landmarks:
         shape = rng.normal(0, 1, (1 + network.output_count - 4, landmarks, 2)).astype(np.float32)
@@ -104,6 +104,13 @@ for size in (1, 2, 5, 7, 13, 14, 15, 28, 31):
         check(Network(shape, (GlobalAveragePool("p", "input"),)))
         check(Network(shape, (InstanceNorm("n", "input"),)))
         check(Network(shape, (Dense("d", "input", 37),)))
+        for points in (1, 16, 37):
+            layers = (Dense("p", "input", 2 * points), PointDepthwise("d", "input", "p", 3, "relu"))
+            check(Network(shape, layers))
+            beyond = np.tile(np.float32([np.nan, np.inf, -np.inf, 1e30, -1e30, 1]), points)
+            check(Network(shape, layers), **{"p.bias": beyond[: 2 * points]})
+        layers = (Dense("p", "input", 14), ShapeFit("f", "p", channels))
+        check(Network(shape, layers))
         check(Network(shape, (
             Convolution("a", "input", 24, (1, 1)), Convolution("b", "a", 24, (1, 1)),
             Add("s", "b", "a", "relu"), Add("t", "s", "s"),

@@ -20,6 +20,7 @@ from npshapenet.network import (
     Join,
     MeanPlaces,
     Network,
+    PointDepthwise,
     ShapeFit,
 )
 from reference.parity import ParityError, check, layer_differences, torch_layers
@@ -94,6 +95,15 @@ def group_norms(draw):
 
 
 @st.composite
+def point_depthwises(draw):
+    """About points that a dense layer finds, some of them beyond the edges of the image."""
+    points = Dense("points", "input", 2 * draw(st.integers(1, 70)))
+    places, activation = draw(st.integers(1, 9)), draw(ACTIVATIONS)
+    kernel = PointDepthwise("kernel", "input", "points", places, activation)
+    return Network(draw(shapes()), (points, kernel))
+
+
+@st.composite
 def joins(draw):
     """Of the input and a convolution of it, in either order."""
     other = Convolution("other", "input", draw(st.integers(1, 40)), (1, 1))
@@ -125,6 +135,7 @@ LAYERS = {
         st.integers(3, 80),
         st.integers(1, 110),
     ),
+    "point depthwise": point_depthwises(),
     "join": joins(),
     "average pool": st.builds(
         lambda shape: Network(shape, (GlobalAveragePool("pool", "input"),)), shapes()

@@ -62,7 +62,7 @@ def test_a_flat_map_gives_the_middle():
 def test_reads_the_last_features_of_three_sizes(extractor):
     assert extractor.blocks.stages == [1, 3, 4]
     with torch.inference_mode():
-        landmarks, collapsed = extractor.landmarks_and_collapsed(torch.rand(2, 1, SIDE_PX, SIDE_PX))
+        (landmarks,), collapsed = extractor.stages_and_collapsed(torch.rand(2, 1, SIDE_PX, SIDE_PX))
     assert landmarks.shape == (2, LANDMARKS, 2)
     assert landmarks.abs().max() < 1
     assert collapsed.shape == (2, 20, 1, 1)
@@ -123,6 +123,6 @@ def test_the_file_says_what_the_network_does(network, with_quality):
 def test_is_trained_on_the_places_themselves(network):
     images = torch.rand(4, 1, SIDE_PX, SIDE_PX)
     network.train()
-    network.landmarks_to_train(images).square().sum().backward()
+    network.stages_to_train(images)[-1].square().sum().backward()
     blocks = network.extractor.blocks
     assert all(p.grad is not None and p.grad.any() for p in blocks[0].parameters())
