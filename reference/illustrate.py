@@ -51,6 +51,7 @@ def illustrations(weights: str) -> Mapping[str, Callable[[], Figure]]:
         "transform": lambda: shape.draw_transform(admiral, model),
         "layers": lambda: prediction.draw_layers(model),
         "prediction": lambda: prediction.draw_prediction(astronaut, model),
+        "looks": lambda: prediction.draw_looks(astronaut, model),
         "maps": lambda: prediction.draw_maps(astronaut, npshapenet.load("accurate")),
         "views": learning.draw_views,
         "refitted-labels": lambda: learning.draw_refitted_labels(astronaut, model),

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 import npshapenet
 from npshapenet.image import network_input
-from npshapenet.network import Convolution, MeanPlaces
+from npshapenet.network import Convolution, MeanPlaces, PointDepthwise, ShapeFit
 from npshapenet.plain import PlainBackend
 from reference.illustrations.canvas import (
     BLUE,
@@ -25,6 +26,8 @@ from reference.illustrations.canvas import (
 from reference.illustrations.demo_face import DemoFace
 from reference.metrics import interocular_nme_percent
 from reference.shape_model import fit_parameters
+
+Doubles = NDArray[np.float64]
 
 #: The box is moved to the right so far, in shares of its side.
 SHIFTS = np.linspace(0, 0.8, 17)
@@ -45,7 +48,8 @@ def draw_layers(model: npshapenet.Model) -> Figure:
     shapes = [network.input_shape, *(layer.output_shape(*inputs) for layer, inputs in layers)]
     costs = [0.0, *(layer.multiply_adds(*inputs) / 1e6 for layer, inputs in layers)]
     is_depthwise = [False] + [
-        isinstance(layer, Convolution) and layer.groups > 1 for layer, _ in layers
+        isinstance(layer, PointDepthwise) or (isinstance(layer, Convolution) and layer.groups > 1)
+        for layer, _ in layers
     ]
     figure = Figure((10.5, 4.2), 110, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -92,6 +96,43 @@ def draw_prediction(face: DemoFace, model: npshapenet.Model) -> Figure:
     picture.plot(*labelled.T, ".", color=ORANGE, markersize=4)
     draw_face(picture, parameters.landmarks(len(crop.gray)), SKY, markersize=4)
     return figure
+
+
+def draw_looks(face: DemoFace, model: npshapenet.Model) -> Figure:
+    """The points first found, and after each look, with what was read around them.
+
+    ValueError for a model without looks.
+    """
+    weights = model.weights
+    layers = weights.network.layers
+    looks = [layer for layer in layers if isinstance(layer, PointDepthwise)]
+    if not looks:
+        raise ValueError("this model has no looks; the bundled ones have")
+    # Each stage once, though several layers of a look read about the same points.
+    stages = list(dict.fromkeys(layer.other for layer in looks))
+    stages += [layer.input for layer in layers if isinstance(layer, ShapeFit)]
+    crop = face.crop(model)
+    side = weights.network.input_shape[1]
+    backend = PlainBackend(weights.network, weights.tensors, weights.normalisation)
+    outputs = backend.layer_outputs(network_input(crop.gray, side, weights.normalisation)[None])
+    truth = face.in_network(model)
+    offsets = weights.tensors[f"{looks[0].name}.offsets"]
+    figure, axes = panels(len(stages), 10.5, 3.9)
+    for number, (panel, stage) in enumerate(zip(axes, stages, strict=True)):
+        points = outputs[stage].reshape(-1, 2).astype(np.float64)
+        error = interocular_nme_percent(points[None], truth[None])[0]
+        name = f"after look {number}" if number else "first"
+        show(panel, crop.gray, f"{name}: {error:.1f} %")
+        if stage != stages[-1]:
+            read = _pixels((points[:, None] + offsets).reshape(-1, 2), crop)
+            panel.plot(*read.T, ".", color=ORANGE, markersize=1.5)
+        panel.plot(*_pixels(points, crop).T, ".", color=SKY, markersize=4)
+    return figure
+
+
+def _pixels(points: Doubles, crop: npshapenet.Crop) -> Doubles:
+    """From the network's coordinates to pixels of a square crop."""
+    return (points + 1) / 2 * len(crop.gray) - 0.5
 
 
 def draw_maps(face: DemoFace, model: npshapenet.Model) -> Figure:

@@ -80,6 +80,8 @@ class CompactExtractor(nn.Module):
         features = self.blocks.of_each_stage(images)
         collapsed = self.collapsed(features[-1])
         first = self.from_collapsed(collapsed).view(len(images), -1, 2)
+        # Not in bfloat16, as they come under mixed precision: half a pixel would be lost.
+        first = first.to(torch.promote_types(first.dtype, torch.float32))
         return look_again(self.looks, features[:-1][-LOOK_SIZES:], first), collapsed
 
     def collapsed(self, features: Tensor) -> Tensor:

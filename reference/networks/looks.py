@@ -94,7 +94,8 @@ def look_again(looks: nn.ModuleList, features: Sequence[Tensor], points: Tensor)
 def sample_around(features: Tensor, points: Tensor, offsets: Tensor) -> Tensor:
     """Features (N, C, H, W) at points (N, L, 2) + offsets (S, 2), between pixels: (N, C, S, L)."""
     # In bfloat16, as under mixed precision, places would be rounded to a pixel.
-    places = (points[:, None] + offsets[:, None]).to(features.dtype)
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    places = (points[:, None] + offsets[:, None]).to(dtype)
     return functional.grid_sample(
-        features, places, mode="bilinear", padding_mode="border", align_corners=False
+        features.to(dtype), places, mode="bilinear", padding_mode="border", align_corners=False
     )
