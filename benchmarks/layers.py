@@ -108,7 +108,7 @@ def _describe(network: Network, layer: Layer) -> str:
     if isinstance(layer, Dense):
         return f"dense, {math.prod(inputs[0])} → {layer.out_features}"
     if not isinstance(layer, Convolution):
-        return f"{type(layer).__name__}, {before}"
+        return f"{type(layer).__name__}, {before} → {after}"
     kind = "×".join(map(str, layer.kernel))
     if layer.groups > 1:
         is_depthwise = layer.groups == inputs[0][0] == layer.out_channels

@@ -13,7 +13,7 @@ from typing import Any, Final
 from npshapenet import jit
 from npshapenet.cli.arguments import examples, open_model
 from npshapenet.model import DEFAULT_MODEL, Model, bundled_models
-from npshapenet.network import Convolution, Dense, GroupNorm, Layer, Shape
+from npshapenet.network import Convolution, Dense, GroupNorm, Layer, PointDepthwise, Shape
 
 _WIDTH: Final = 100
 _TEXT_MAX: Final = 8 * _WIDTH
@@ -144,7 +144,9 @@ def _layer_type(layer: Layer, inputs: tuple[Shape, ...]) -> str:
             words.append("depthwise" if is_depthwise else f"groups {layer.groups}")
     if isinstance(layer, GroupNorm):
         words.append(f"groups {layer.groups}")
-    if isinstance(layer, Convolution | Dense) and layer.activation != "none":
+    if isinstance(layer, PointDepthwise):
+        words.append(f"{layer.places} places")
+    if isinstance(layer, Convolution | Dense | PointDepthwise) and layer.activation != "none":
         words.append(layer.activation)
     return " ".join(words)
 

@@ -168,15 +168,14 @@ def emit_sum_places(
     biases, the weights.
     """
     build = emit.builder
+    *rows, rows_pitch = (build.mul(pitch, emit.index(row)) for row in range(6))
 
     def part(vectors: int, first: Value) -> None:
         """So many vectors of channels, from the channel ``first`` on."""
 
         def one_place(carried: list[Value]) -> list[Value]:
             found_at, weight_at, *sums = carried
-            columns = [found_at]
-            while len(columns) < 5:
-                columns.append(emit.at(columns[-1], pitch))
+            columns = [emit.at(found_at, row) for row in rows]
             distance = build.fptosi(build.load(columns[0], align=4), INDEX)
             above = emit.at(image, build.add(distance, first))
             corners = [above, emit.at(above, right), emit.at(above, below)]
@@ -189,7 +188,7 @@ def emit_sum_places(
                     mixed = emit.multiply_add(share, emit.load_aligned(corner, vector), mixed)
                 weight = emit.load_aligned(weight_at, vector)
                 following.append(emit.multiply_add(weight, mixed, total))
-            return [emit.at(columns[-1], pitch), emit.at(weight_at, channels), *following]
+            return [emit.at(found_at, rows_pitch), emit.at(weight_at, channels), *following]
 
         biases = [emit.load_aligned(emit.at(panel, first), vector) for vector in range(vectors)]
         weights = emit.at(emit.at(panel, channels), first)
