@@ -44,6 +44,8 @@ HEAD_STEPS = 4000
 HEAD_BATCH_SIZE = 512
 HEAD_LEARNING_RATE = 3e-3
 CALIBRATION_VIEWS = 16
+#: Added to the deviation of each number that the head reads, which may never change at all.
+LEAST_DEVIATION = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,16 +190,21 @@ def joined(parts: Sequence[Seen]) -> Seen:
 def fit_head(seen: Seen, seed: int) -> QualityHead:
     """A head that expects the errors seen."""
     torch.manual_seed(seed)
-    head = QualityHead(seen.collapsed.shape[1])
+    mean, deviation = seen.collapsed.mean(dim=0), seen.collapsed.std(dim=0) + LEAST_DEVIATION
+    standard = (seen.collapsed - mean) / deviation
+    head = QualityHead(standard.shape[1])
     optimizer = torch.optim.AdamW(head.parameters(), lr=HEAD_LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, HEAD_STEPS)
     for _ in tqdm(range(HEAD_STEPS), "learning its errors", disable=None, leave=False):
         chosen = torch.randint(len(seen.errors), (HEAD_BATCH_SIZE,))
-        loss = expected_error_loss(head(seen.collapsed[chosen]), seen.errors[chosen])
+        loss = expected_error_loss(head(standard[chosen]), seen.errors[chosen])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
+    with torch.no_grad():  # from here on it reads what isn't standardised
+        head.hidden.weight.div_(deviation)
+        head.hidden.bias.sub_(head.hidden.weight @ mean)
     return head.eval()
 
 

@@ -75,14 +75,15 @@ class CompactExtractor(nn.Module):
         return self.from_collapsed(self.collapsed(self.blocks(images)))
 
     def stages_and_collapsed(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The landmarks, first and after each look, and what ``collapsed`` gives."""
+        """The landmarks, first and after each look; what ``collapsed`` gives, joined with what the
+        last look read."""
         assert self.looks is not None
         features = self.blocks.of_each_stage(images)
         collapsed = self.collapsed(features[-1])
         first = self.from_collapsed(collapsed).view(len(images), -1, 2)
         # Not in bfloat16, as they come under mixed precision: half a pixel would be lost.
         first = first.to(torch.promote_types(first.dtype, torch.float32))
-        return look_again(self.looks, features[:-1][-LOOK_SIZES:], first), collapsed
+        return look_again(self.looks, features[:-1][-LOOK_SIZES:], first, collapsed)
 
     def collapsed(self, features: Tensor) -> Tensor:
         """The blocks' features → one number a channel (N, C, 1, 1)."""

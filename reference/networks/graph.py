@@ -257,10 +257,15 @@ def _add_shape_fit(
     if quality is None:
         return
     layers = {layer["name"]: layer for layer in graph.layers}
+    patches = [layer for layer in graph.layers if layer["type"] == "PointDepthwise"]
+    last_patches = [layer["name"] for layer in patches if layer["other"] == patches[-1]["other"]]
     collapsed = "collapse"
     if collapsed not in layers:
         last_features = layers[f"map_{MAP_SIZES}_beside"]["input"]
         collapsed = graph.add("GlobalAveragePool", "pool", last_features)
+    for patch in last_patches:
+        read = graph.add("GlobalAveragePool", f"{patch}_mean", patch)
+        collapsed = graph.add("Join", f"quality_reads_{patch}", collapsed, other=read)
     hidden = emit(quality.hidden, graph, "quality_hidden", collapsed)
     graph.layers[-1]["activation"] = "hard_swish"
     expected = emit(quality.dense, graph, "quality", hidden)

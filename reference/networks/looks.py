@@ -9,7 +9,7 @@ Shape Regression, CVPR 2012; with learnt features, Trigeorgis et al., Mnemonic D
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,11 +67,12 @@ class Look(nn.Module):
         nn.init.zeros_(self.move.bias)
         nn.init.normal_(self.move.weight, std=0.02)
 
-    def forward(self, features: Sequence[Tensor], points: Tensor) -> Tensor:
+    def forward(self, features: Sequence[Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
+        """The points, moved, and the mean over all points of what was read (N, C, 1, 1)."""
         around = torch.cat([sample_around(part, points, self.offsets) for part in features], dim=1)
-        seen = self.point(self.patch(around)).flatten(1)
-        moves: Tensor = self.move(self.narrow(seen))
-        return points + MOVE_SCALE * moves.view(points.shape)
+        read = self.patch(around)
+        moves = self.move(self.narrow(self.point(read).flatten(1)))
+        return points + MOVE_SCALE * moves.view(points.shape), read.mean(dim=(2, 3), keepdim=True)
 
 
 def make_looks(
@@ -83,12 +84,17 @@ def make_looks(
     )
 
 
-def look_again(looks: nn.ModuleList, features: Sequence[Tensor], points: Tensor) -> list[Tensor]:
-    """The points (N, L, 2) as they come, and after each look."""
-    stages = [points]
+def look_again(
+    looks: Iterable[nn.Module], features: Sequence[Tensor], points: Tensor, collapsed: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """The points (N, L, 2) as they come and after each look; and ``collapsed`` (N, C, 1, 1) joined
+    with what the last look read, for a quality head."""
+    stages, read = [points], []
     for look in looks:
-        stages.append(look(features, stages[-1]))
-    return stages
+        points, mean = look(features, points)
+        stages.append(points)
+        read = [mean]
+    return stages, torch.cat([collapsed, *read], dim=1)
 
 
 def sample_around(features: Tensor, points: Tensor, offsets: Tensor) -> Tensor:

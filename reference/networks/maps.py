@@ -45,14 +45,13 @@ class MapExtractor(nn.Module):
         return self.stages_and_collapsed(images)[0][-1]
 
     def stages_and_collapsed(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The landmarks, first and after each look; the mean of each channel of the last features
-        (N, C, 1, 1)."""
+        """The landmarks, first and after each look; the mean of each channel of the last features,
+        joined with what the last look read (N, C, 1, 1)."""
         features = self.blocks.of_each_stage(images)[-MAP_SIZES:]
         mixed = self.maps.mixed(features)
-        stages = [mean_places(self.maps.maps(mixed))]
-        if self.looks is not None:
-            stages = look_again(self.looks, [mixed, features[0]], stages[0])
-        return stages, features[-1].mean(dim=(2, 3), keepdim=True)
+        first = mean_places(self.maps.maps(mixed))
+        collapsed = features[-1].mean(dim=(2, 3), keepdim=True)
+        return look_again(self.looks or (), [mixed, features[0]], first, collapsed)
 
 
 class MapHead(nn.Module):

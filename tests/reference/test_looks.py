@@ -84,7 +84,7 @@ def test_a_look_that_gives_nothing_moves_nothing():
     (look,) = make_looks(LookSettings(1, 4, 6), [3], LANDMARKS)
     torch.nn.init.zeros_(look.move.weight)
     points = torch.rand(2, LANDMARKS, 2) - 0.5
-    assert torch.equal(look([torch.rand(2, 3, 8, 8)], points), points)
+    assert torch.equal(look([torch.rand(2, 3, 8, 8)], points)[0], points)
 
 
 def test_a_look_sees_what_is_about_a_point_and_nothing_else():
@@ -96,7 +96,7 @@ def test_a_look_sees_what_is_about_a_point_and_nothing_else():
     points = torch.zeros(1, LANDMARKS, 2)
     with torch.inference_mode():
         look.eval()
-        here, there, unseen = (look([part], points) for part in (features, near, far))
+        here, there, unseen = (look([part], points)[0] for part in (features, near, far))
     assert torch.equal(here, unseen)
     assert not torch.equal(here, there)
 
@@ -138,7 +138,9 @@ def test_an_untrained_compact_network_begins_with_the_mean_face(network):
 def test_the_file_says_what_the_network_does(network, with_quality):
     if with_quality:
         torch.manual_seed(1)
-        network.quality = QualityHead(20, 8).eval()
+        network.quality = QualityHead(
+            20 + sum(network.extractor.looks[-1].feature_channels), 8
+        ).eval()
     graph, tensors = describe(network, SIDE_PX)
     assert from_json(graph).output_count == 9 + 4 + with_quality
     doubles = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
