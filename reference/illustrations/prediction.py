@@ -32,6 +32,7 @@ Doubles = NDArray[np.float64]
 #: The box is moved to the right so far, in shares of its side.
 SHIFTS = np.linspace(0, 0.8, 17)
 SHOWN_SHIFTS = (0.0, 0.2, 0.4, 0.8)
+LOOKED_AT_SHIFT = 0.3
 #: Points whose maps are shown: sharp, along an edge, and hidden under hair.
 SHOWN_POINTS = {"an eye's corner": 36, "the tip of the nose": 30, "the chin": 8, "the jaw": 3}
 
@@ -99,7 +100,7 @@ def draw_prediction(face: DemoFace, model: npshapenet.Model) -> Figure:
 
 
 def draw_looks(face: DemoFace, model: npshapenet.Model) -> Figure:
-    """The points first found, and after each look, with what was read around them.
+    """The points first found in a box that is off, and after each look, with what was read.
 
     ValueError for a model without looks.
     """
@@ -111,6 +112,7 @@ def draw_looks(face: DemoFace, model: npshapenet.Model) -> Figure:
     # Each stage once, though several layers of a look read about the same points.
     stages = list(dict.fromkeys(layer.other for layer in looks))
     stages += [layer.input for layer in layers if isinstance(layer, ShapeFit)]
+    face = _shifted(face, LOOKED_AT_SHIFT)
     crop = face.crop(model)
     side = weights.network.input_shape[1]
     backend = PlainBackend(weights.network, weights.tensors, weights.normalisation)
@@ -127,6 +129,8 @@ def draw_looks(face: DemoFace, model: npshapenet.Model) -> Figure:
             read = _pixels((points[:, None] + offsets).reshape(-1, 2), crop)
             panel.plot(*read.T, ".", color=ORANGE, markersize=1.5)
         panel.plot(*_pixels(points, crop).T, ".", color=SKY, markersize=4)
+        edge = len(crop.gray) - 0.5
+        panel.set(xlim=(-0.5, edge), ylim=(edge, -0.5))
     return figure
 
 
