@@ -141,6 +141,8 @@ def small_weights() -> Weights:
     for name, shape in NETWORK.tensor_shapes().items():
         inputs = np.prod(shape[1:]) if len(shape) > 1 else 10
         values = rng.normal(scale=np.sqrt(2 / inputs), size=shape)
+        if name.endswith(".offsets"):
+            values *= 0.2  # most places are within the image
         tensors[name] = values.astype(np.float16).astype(np.float32)
     # To a shape like none of the places little would be divided by little.
     places = PlainBackend(NETWORK, tensors, _NORMALISATION).layer_outputs(layer_images()[-1])[

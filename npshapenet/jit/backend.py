@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -252,16 +253,23 @@ class CompiledBackend:
     def layer_outputs(self, image: Floats) -> dict[str, Floats]:
         """One image (C, H, W) → every layer's output (C, H, W), for parity tests.
 
-        Computed by the same steps as ``run`` where they give a layer's output; a layer that is
-        fused with the next is taken from a second, unfused plan.
+        Computed by the same steps as ``run`` where they give a layer's output. A layer that is
+        fused with the next is computed by the steps of an unfused plan, from the same inputs.
         """
         image = np.ascontiguousarray(image, np.float32)
-        found = {}
-        for fuse in (False, True):
-            plan = self._make_plan(fuse=fuse, share=False)
-            workspace = self._new_workspace(plan)
-            out = np.empty((1, plan.output_count), np.float32)
-            workspace.run_images(_Steps(plan.steps), image[None], out)
-            for name, place in plan.images.items():
-                found[name] = place.view(workspace.arena).copy()
+        fused, unfused = (self._make_plan(fuse=fuse, share=False) for fuse in (True, False))
+        out = np.empty((1, fused.output_count), np.float32)
+        whole, parted = (self._new_workspace(plan) for plan in (fused, unfused))
+        whole.run_images(_Steps(fused.steps), image[None], out)
+        parted.run_images(_Steps(unfused.steps), image[None], out)
+        found = {name: place.view(whole.arena).copy() for name, place in fused.images.items()}
+        parts = dict(zip(unfused.images, itertools.pairwise([0, *unfused.ends]), strict=True))
+        for layer in self._network.layers:
+            if layer.name in found:
+                continue
+            for name in layer.inputs:
+                unfused.images[name].view(parted.arena)[:] = found[name]
+            first, end = parts[layer.name]
+            parted.run_images(_Steps(unfused.steps[first:end].copy()), image[None], out)
+            found[layer.name] = unfused.images[layer.name].view(parted.arena).copy()
         return {layer.name: found[layer.name] for layer in self._network.layers}

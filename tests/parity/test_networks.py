@@ -18,7 +18,7 @@ import torch
 
 import npshapenet
 from npshapenet.model import bundled_models
-from npshapenet.network import INPUT, Network, from_json, to_json
+from npshapenet.network import INPUT, Network, PointDepthwise, from_json, to_json
 from npshapenet.shape import split_outputs
 from npshapenet.weights import Weights
 from reference.fixtures import small_weights, torch_landmarks, torch_outputs
@@ -162,6 +162,10 @@ def visible_place(tensor_name, network, layers, image):
     out = int(output[: tensor_shape[0]].argmax())  # a fit has outputs beyond its scores
     if kind == "mean":  # of a shape: all scores depend on every point
         return (0, 0)
+    if kind == "offsets":
+        return (0, 0)
+    if isinstance(layer, PointDepthwise) and kind == "weight":
+        return out, 0
     if kind == "bias" or len(tensor_shape) == 1:
         return (out,)
     source = image if layer.input == INPUT else layers[layer.input]
