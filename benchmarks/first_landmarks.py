@@ -50,6 +50,8 @@ def pytorch(network: str, image: str) -> Any:
     import torch
 
     torch.set_num_threads(1)
+    # For the layers whose functions are those of reference, which is not installed.
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
     saved = torch.load(network, weights_only=True)
     module = runpy.run_path(str(Path(__file__).with_name("pytorch_network.py")))
     with torch.inference_mode():
