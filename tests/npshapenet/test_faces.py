@@ -165,14 +165,15 @@ class TestSecondLook:
 
     def test_a_box_that_sits_badly_matters_less(self, photo):
         truth = read_demo_photo("astronaut").landmarks
-        shifted = Box(BOX.left + 18, BOX.top - 14, BOX.right + 18, BOX.bottom - 14)
+        # More than a quarter of its side: less, the bundled model mends in one look.
+        shifted = Box(BOX.left + 25, BOX.top - 20, BOX.right + 25, BOX.bottom - 20)
         errors = [
             np.linalg.norm(
                 find_faces(photo, lambda _: [shifted], looks=looks)[0].landmarks - truth, axis=1
             ).mean()
             for looks in (1, 2)
         ]
-        assert errors[1] < errors[0]
+        assert errors[1] < errors[0] / 2
 
     def test_where_it_would_leave_the_photo_the_first_is_kept(self, photo, weights):
         far = dict(weights.tensors)
