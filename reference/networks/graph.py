@@ -173,7 +173,7 @@ def _add_look(graph: Graph, name: str, look: Look, features: Sequence[str], poin
     patch_weight, patch_bias = _with_norm(look.patch.convolution, look.patch.norm)
     weight, bias = _with_norm(look.point.convolution, look.point.norm)
     ends = np.cumsum(look.feature_channels)
-    above = ""
+    seen = ""  # of each point, the parts so far
     for part, (source, end) in enumerate(zip(features, ends, strict=True), start=1):
         channels = slice(end - look.feature_channels[part - 1], end)
         count = int(end - channels.start)
@@ -197,13 +197,12 @@ def _add_look(graph: Graph, name: str, look: Look, features: Sequence[str], poin
             weight[:, channels],
             bias if part == 1 else np.zeros_like(bias),
         )
-        above = (
-            graph.add("Add", f"{name}_sum_{part}", beside, other=above, activation="none")
-            if above
-            else beside
-        )
+        if seen:
+            name_of_sum = f"{name}_sum_{part}"
+            beside = graph.add("Add", name_of_sum, beside, other=seen, activation="none")
+        seen = beside
     graph.layers[-1]["activation"] = _activation_name(look.point.activation)
-    narrow = emit(look.narrow, graph, f"{name}_narrow", above)
+    narrow = emit(look.narrow, graph, f"{name}_narrow", seen)
     move = emit(look.move, graph, f"{name}_move", narrow)
     for tensor in ("weight", "bias"):
         graph.tensors[f"{move}.{tensor}"] = MOVE_SCALE * graph.tensors[f"{move}.{tensor}"]
