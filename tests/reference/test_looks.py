@@ -114,6 +114,18 @@ def test_every_stage_is_trained(network):
     assert network.extractor.blocks[0].convolution.weight.grad.any()
 
 
+def test_points_stay_in_float32_under_mixed_precision(network):
+    """Half a pixel would be lost in bfloat16."""
+    with torch.inference_mode():
+        plain = network.stages_to_train(images())
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = network.stages_to_train(images())
+    assert {stage.dtype for stage in mixed} == {torch.float32}
+    for one, other in zip(plain, mixed, strict=True):
+        # Features are rounded to 8 bits, which moves these points by much less than a pixel.
+        torch.testing.assert_close(one, other, rtol=0, atol=0.02)
+
+
 def test_the_loss_weighs_the_stages():
     rng = torch.Generator().manual_seed(0)
     truth, *stages = (torch.rand(4, LANDMARKS, 2, generator=rng) for _ in range(4))

@@ -246,9 +246,12 @@ def test_a_checkpoint_is_a_copy(make_trainer):
 
 def test_a_loss_that_is_no_number_ends_the_run(make_trainer, monkeypatch):
     trainer = make_trainer()
-    monkeypatch.setattr(
-        training, "wing_loss", lambda prediction, *_: prediction.sum() * torch.tensor(math.nan)
-    )
+
+    def no_loss(stages, *_):
+        nothing = stages[-1].sum() * torch.tensor(math.nan)
+        return nothing, nothing
+
+    monkeypatch.setattr(training, "stages_loss", no_loss)
     with pytest.raises(FloatingPointError, match="loss is nan at step 0"):
         run(trainer)
 
