@@ -314,6 +314,10 @@ class PointDepthwise:
         (channels, _, _), points = input_shapes
         if points[0] % 2 or points[1:] != (1, 1):
             raise NetworkError(f"layer {self.name!r} reads points (2·L, 1, 1), not {points}")
+        if not 1 <= self.places <= KERNEL_MAX:
+            raise NetworkError(
+                f"layer {self.name!r}: a kernel has 1 to {KERNEL_MAX} places, not {self.places}"
+            )
         return channels, 1, points[0] // 2
 
     def tensor_shapes(self, *input_shapes: Shape) -> dict[str, tuple[int, ...]]:

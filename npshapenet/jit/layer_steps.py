@@ -159,7 +159,8 @@ def _write_shape_fit(
     """mean (L, 2), weight (K, 2·L).
 
     The similarity, then a dense layer from what is left of the points to the scores. The dense
-    layer adds the transform too, which is its addend behind K zeros.
+    layer adds the transform too, which is its addend behind K zeros. What goes from one to the
+    other lies in the memory for sums, of which a dense layer needs none.
     """
     scores, coordinates = weight.shape
     differences = Image((coordinates, 1, 1), rounded_up(coordinates, s.CHANNEL_MULTIPLE))

@@ -20,6 +20,7 @@ from npshapenet.network import (
     InstanceNorm,
     Network,
     NetworkError,
+    PointDepthwise,
     from_json,
     to_json,
 )
@@ -108,6 +109,9 @@ CONVOLUTION = Convolution("a", "input", 8, (3, 3))
         ((9, 8, 8), (GroupNorm("a", "input", 0),), "into 0 groups"),
         ((1, 8, 8), (Convolution("a", "input", 2, (0, 3)),), r"kernel can't be \(0, 3\)"),
         ((1, 8, 8), (Convolution("a", "input", 2, (99, 99)),), "kernel can't be"),
+        ((2, 8, 8), (PointDepthwise("a", "input", "input", 3),), "'a' reads points"),
+        ((4, 1, 1), (PointDepthwise("a", "input", "input", 0),), "1 to 63 places, not 0"),
+        ((4, 1, 1), (PointDepthwise("a", "input", "input", 64),), "1 to 63 places, not 64"),
         ((1, 8, 8), (Convolution("a", "input", 2, (3, 3), (0, 1)),), "stride can't be"),
         ((1, 8, 8), (Convolution("a", "input", 2, (3, 3), (1, 1), (3, 3)),), "padding"),
         ((1, 8, 8), (Convolution("a", "input", 2, (3, 3), (1, 1), (0, -1)),), "padding"),
