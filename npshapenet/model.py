@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import os
 import re
 import threading
@@ -17,6 +16,7 @@ from npshapenet import image, weights
 from npshapenet.image import Box, Crop
 from npshapenet.markup import IBUG68, REGIONS
 from npshapenet.shape import Parameters, split_outputs
+from npshapenet.threads import run_in_parts
 from npshapenet.weights import Weights
 
 if TYPE_CHECKING:
@@ -199,15 +199,7 @@ class Model:
         # In NumPy's many short steps the threads would wait for each other.
         if count == 1 or self.backend_name == "numpy":
             return run(crops)
-        from concurrent.futures import ThreadPoolExecutor
-
-        edges = [len(crops) * part // count for part in range(count + 1)]
-        parts = [crops[first:end] for first, end in itertools.pairwise(edges)]
-        # This thread takes a part too: it has an arena already, and would only wait.
-        with ThreadPoolExecutor(count - 1) as pool:
-            others = [pool.submit(run, part) for part in parts[1:]]
-            first_results = run(parts[0])
-            return np.concatenate([first_results, *(other.result() for other in others)])
+        return np.concatenate(run_in_parts(run, crops, count))
 
 
 def load(

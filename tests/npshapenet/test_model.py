@@ -290,7 +290,7 @@ def test_warms_up_once(fake_numba, weights, crops):
 
 
 @pytest.mark.parametrize(
-    ("threads", "parts"), [(1, [7]), (2, [3, 4]), (3, [2, 2, 3]), (9, [1] * 7)]
+    ("threads", "parts"), [(1, [7]), (2, [3, 4]), (3, [1, 3, 3]), (9, [1] * 7)]
 )
 def test_threads_share_a_batch(threads, parts, fake_numba, weights, rng):
     model = Model(weights)
@@ -301,13 +301,20 @@ def test_threads_share_a_batch(threads, parts, fake_numba, weights, rng):
     np.testing.assert_array_equal(landmarks, expected)
 
 
-def test_threads_are_chosen_by_the_batch(fake_numba, weights, rng, monkeypatch):
+def test_threads_are_chosen_by_the_batch(fake_numba, weights, monkeypatch):
+    asked_for = []
+
+    def run_in_parts(run, crops, thread_count):
+        asked_for.append(thread_count)
+        return [run(crops)]
+
     monkeypatch.setattr(model_module, "_processor_count", lambda: 4)
+    monkeypatch.setattr(model_module, "run_in_parts", run_in_parts)
     model = Model(weights)
-    for count, calls in ((1, 1), (31, 1), (32, 2), (200, 4)):
-        model.backend.calls.clear()
+    for count, thread_counts in ((1, []), (31, []), (32, [2]), (200, [4])):
         model.predict(np.zeros((count, 16, 16), np.uint8))
-        assert len(model.backend.calls) == calls
+        assert asked_for == thread_counts
+        asked_for.clear()
 
 
 def test_many_threads_use_one_model(model, crops):
