@@ -34,6 +34,7 @@ from npshapenet.jit.intrinsics import (
     clear,
     convolve_panel,
     convolve_panel_depthwise,
+    copy,
     floats_at,
     integers_at,
     larger,
@@ -113,9 +114,7 @@ def load(step: Any, arena: Any, image: Any) -> None:
     for y in range(rows):
         row = at(arena, step[s.OUTPUT] + y * step[s.OUTPUT_ROW])
         if step[s.OUTPUT_PIXEL] == 1:  # gray: whole vectors are copied
-            source = at(image, y * row_pixels)
-            for x in range(row_pixels):
-                row[x] = source[x]
+            copy(at(image, y * row_pixels), row, row_pixels)
             continue
         for channel in range(step[s.CHANNELS]):
             source = at(image, (channel * rows + y) * row_pixels)
