@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -157,13 +156,11 @@ def landmark_extent(landmarks: ArrayLike) -> Box:
 
 
 def _look(photo: Image.Image | NDArray[Any], boxes: Sequence[Box], model: Model) -> list[Face]:
-    crops = [image.crop_face(photo, box, model.crop_factor) for box in boxes]
-    parameters = model.parameters(crops)
-    sides_px = np.array([len(crop.gray) for crop in crops], np.float32)
-    landmarks = parameters.landmarks(sides_px)
+    crops = [model.crop_face(photo, box) for box in boxes]
+    parameters, landmarks = model.parameters_and_landmarks(crops)
     faces = []
     for index, (box, crop) in enumerate(zip(boxes, crops, strict=True)):
-        own = _parameters_of(parameters, index)
+        own = parameters.of_face(index)
         quality = None if own.quality is None else float(own.quality)
         faces.append(Face(box, crop.to_photo(landmarks[index]), own, quality))
     return faces
@@ -180,15 +177,3 @@ def _look_again(
         except ValueError:
             again.append(face)
     return again
-
-
-def _parameters_of(batch: Parameters, index: int) -> Parameters:
-    """The parameters of one face of a batch of N."""
-    return dataclasses.replace(
-        batch,
-        scores=batch.scores[index],
-        scale=batch.scale[index],
-        angle_rad=batch.angle_rad[index],
-        translation=batch.translation[index],
-        quality=None if batch.quality is None else batch.quality[index],
-    )

@@ -8,7 +8,7 @@ top-left one (0, 0); boxes are given by edges, which lie half a pixel outside of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, SupportsFloat, cast
 
@@ -31,6 +31,9 @@ BOX_TO_PHOTO_MAX: Final = 4
 
 #: How far beyond 0–1 the rounding of an earlier resize may carry a float.
 ROUNDING: Final = 1e-6
+
+#: Of red, green and blue, what gray has of each, in parts of 2¹⁶: 0.299, 0.587 and 0.114.
+LUMA_SHARES: Final = (19595, 38470, 7471)
 
 _WHITE_16_BIT: Final = 65535
 _ALPHA_MODES: Final = frozenset({"LA", "PA", "RGBA", "RGBa"})
@@ -122,7 +125,12 @@ class Crop:
         return points + np.array([self.left, self.top], np.float32)
 
 
-def crop_face(photo: Image.Image | NDArray[Any], box: Box | Sequence[float], factor: float) -> Crop:
+def crop_face(
+    photo: Image.Image | NDArray[Any],
+    box: Box | Sequence[float],
+    factor: float,
+    make_gray: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+) -> Crop:
     """The square gray crop around a face, as the network wants it.
 
     ``photo`` is a picture of Pillow's in any mode (see ``to_gray``), turned as its EXIF data says
@@ -132,6 +140,7 @@ def crop_face(photo: Image.Image | NDArray[Any], box: Box | Sequence[float], fac
     The side is round(factor · the longer side of the box), the centre that of the box, both in
     whole pixels; outside the photo the nearest pixel is repeated. ValueError names the box if the
     crop would be under 16×16, or the box lies outside the photo or is over four times as large.
+    ``make_gray`` takes the place of ``rgb_to_gray``.
     """
     if not isinstance(box, Box):
         box = box_of_edges(box)
@@ -149,11 +158,11 @@ def crop_face(photo: Image.Image | NDArray[Any], box: Box | Sequence[float], fac
     y0, y1 = _seen_of(top, side, height)
     gray: Gray
     if not isinstance(upright, np.ndarray):
-        gray = to_gray(upright.crop((x0, y0, x1, y1)))
+        gray = to_gray(upright.crop((x0, y0, x1, y1))).copy()
     elif upright.ndim == 3:
-        gray = _rgb_to_gray(upright[y0:y1, x0:x1])
+        gray = (make_gray or rgb_to_gray)(upright[y0:y1, x0:x1])
     else:
-        gray = _gray_values(upright[y0:y1, x0:x1])
+        gray = _gray_values(upright[y0:y1, x0:x1]).copy()
     # Of a crop that lies beside the photo, the photo's last column or row is all that is seen.
     square = _repeat_edges(gray, side, min(max(-left, 0), side - 1), min(max(-top, 0), side - 1))
     return Crop(square, left, top)
@@ -174,6 +183,17 @@ def to_gray(photo: Image.Image) -> NDArray[np.uint8]:
     if mode.startswith("I"):
         return _gray_from_16_bits(np.asarray(photo), mode)
     return np.asarray(_opaque(photo).convert("L"))
+
+
+def rgb_to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``uint8`` (H, W, 3) → gray (H, W), as ``to_gray`` makes it: by Pillow, and LUMA_SHARES."""
+    from PIL import Image
+
+    height, width, _ = pixels.shape
+    # Image.fromarray would fill the picture with black before it writes the pixels.
+    picture = Image.new("RGB", (width, height), None)
+    picture.frombytes(np.ascontiguousarray(pixels))
+    return np.array(picture.convert("L"))
 
 
 def to_rgb(photo: Image.Image) -> Image.Image:
@@ -300,11 +320,11 @@ def _seen_of(start: int, side: int, extent: int) -> tuple[int, int]:
 def _repeat_edges(gray: Gray, side: int, left: int, top: int) -> Gray:
     """A square with ``gray`` (H, W) after so many columns and rows; around it, the nearest pixel.
 
-    A copy, whatever the size.
+    ``gray`` itself where it is that square.
     """
     height, width = gray.shape
     if height == width == side:
-        return gray.copy()
+        return gray
     right, bottom = left + width, top + height
     square = np.empty((side, side), gray.dtype)
     square[top:bottom, left:right] = gray
@@ -377,16 +397,6 @@ def _gray_from_16_bits(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
         )
     levels: Floats = values.astype(np.float32) * np.float32(255 / _WHITE_16_BIT)
     return np.rint(levels).astype(np.uint8)
-
-
-def _rgb_to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    height, width, _ = pixels.shape
-    # Image.fromarray would fill the picture with black before it writes the pixels.
-    picture = Image.new("RGB", (width, height), None)
-    picture.frombytes(np.ascontiguousarray(pixels))
-    return np.asarray(picture.convert("L"))
 
 
 def _checked_array(value: object) -> NDArray[Any]:

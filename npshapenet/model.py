@@ -63,6 +63,12 @@ class Backend(Protocol):
     def landmarks(self, crops: Sequence[Gray]) -> Floats:
         """The same crops → landmarks (N, L, 2), each in pixels of its crop."""
 
+    def outputs_and_landmarks(self, crops: Sequence[Gray]) -> Floats:
+        """Both, one behind the other (N, P + 2·L)."""
+
+    def rgb_to_gray(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Part of a photo, ``uint8`` (H, W, 3), to gray (H, W): see ``image.rgb_to_gray``."""
+
     def run(self, images: Floats) -> Floats:
         """Images (N, 1, H, W) as the network reads them → its outputs (N, P)."""
 
@@ -188,8 +194,30 @@ class Model:
         outputs = self._run("outputs", checked, threads)
         return split_outputs(outputs[0] if is_single else outputs, self.weights.shape_model)
 
+    def parameters_and_landmarks(
+        self, crops: Crops, threads: int | None = None
+    ) -> tuple[Parameters, Floats]:
+        """What ``parameters`` and ``predict`` say of one gray crop, or of several, both at once."""
+        checked, is_single = _check_crops(crops)
+        both = self._run("outputs_and_landmarks", checked, threads)
+        mean = self.weights.shape_model.mean
+        outputs, landmarks = both[:, : -mean.size], both[:, -mean.size :]
+        landmarks = landmarks.reshape(len(both), *mean.shape)
+        if is_single:
+            outputs, landmarks = outputs[0], landmarks[0]
+        return split_outputs(outputs, self.weights.shape_model), landmarks
+
+    def crop_face(self, photo: Image.Image | NDArray[Any], box: Box | Sequence[float]) -> Crop:
+        """The square gray crop around a face: see ``image.crop_face``."""
+        # Not to compile only for that: Pillow gives the same.
+        make_gray = self._backend.rgb_to_gray if self._is_warm else None
+        return image.crop_face(photo, box, self.crop_factor, make_gray)
+
     def _run(
-        self, what: Literal["landmarks", "outputs"], crops: list[Gray], threads: int | None
+        self,
+        what: Literal["landmarks", "outputs", "outputs_and_landmarks"],
+        crops: list[Gray],
+        threads: int | None,
     ) -> Floats:
         """What the backend gives for all crops, by as many threads as are worth it."""
         if not self._is_warm:
@@ -241,8 +269,7 @@ def crop_face(
 
     As ``npshapenet.image.crop_face``, with the crop factor of ``model``; None: the bundled one.
     """
-    factor = (default_model() if model is None else model).crop_factor
-    return image.crop_face(photo, box, factor)
+    return (default_model() if model is None else model).crop_face(photo, box)
 
 
 def bundled_models() -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from npshapenet.image import network_input
+from npshapenet.image import network_input, rgb_to_gray
 from npshapenet.network import (
     INPUT,
     Activation,
@@ -258,6 +258,19 @@ class PlainBackend:
             raise ValueError("landmarks need a shape model, and this backend was given none")
         parameters = split_outputs(self.outputs(crops), self.shape_model)
         return parameters.crop_landmarks([crop.shape for crop in crops])
+
+    def outputs_and_landmarks(self, crops: Sequence[Gray]) -> Floats:
+        if self.shape_model is None:
+            raise ValueError("landmarks need a shape model, and this backend was given none")
+        outputs = self.outputs(crops)
+        parameters = split_outputs(outputs, self.shape_model)
+        landmarks = parameters.crop_landmarks([crop.shape for crop in crops])
+        return np.concatenate(
+            [outputs, landmarks.reshape(len(crops), self.shape_model.mean.size)], axis=1
+        )
+
+    def rgb_to_gray(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return rgb_to_gray(pixels)
 
     def run(self, images: Floats) -> Floats:
         outputs = np.empty((len(images), self.network.output_count), np.float32)

@@ -63,6 +63,17 @@ class Parameters:
     quality: Floats | None = None
     shape_model: ShapeModel = field(kw_only=True, repr=False)
 
+    def of_face(self, index: int) -> Parameters:
+        """Those of one face of a batch."""
+        return Parameters(
+            self.scores[index],
+            self.scale[index],
+            self.angle_rad[index],
+            self.translation[index],
+            None if self.quality is None else self.quality[index],
+            shape_model=self.shape_model,
+        )
+
     def landmarks(self, side_px: ArrayLike) -> Floats:
         """The points (..., L, 2) in pixels of a square crop of the given side.
 

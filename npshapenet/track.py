@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Final
 
@@ -68,7 +67,7 @@ class Track:
         landmarks = face.landmarks
         if self._smoother is not None:
             landmarks = self._smoother(landmarks, time_s).astype(np.float32)
-        return dataclasses.replace(face, landmarks=landmarks, id=self.id)
+        return Face(face.box, landmarks, face.parameters, face.quality, self.id)
 
 
 def centre(box: Box) -> Point:

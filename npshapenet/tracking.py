@@ -221,6 +221,8 @@ class Tracker:
 
     def _without_collisions(self, seen: Sequence[_Sighting]) -> list[_Sighting]:
         """Of those on one face only the one that is nearest to where it was heading."""
+        if len(seen) < 2:
+            return list(seen)
         by_trust = sorted(seen, key=lambda each: distance(each.box, each.track.heading(1)))
         kept: list[_Sighting] = []
         for each in by_trust:

@@ -10,13 +10,13 @@ becomes rows of the table), step_writer (writes them down), arena (where images 
 layer is cut up) and packing (in what order weights stand); engine (walks the table, with the loop
 nest of a convolution), intrinsics (what Numba can call), microkernel (the sums, in vector
 registers) and vector_loops with emitter (their vocabulary); resizing, with resize_memory;
-point_depthwise; shape_fitting; rare_steps; landmarks. Then what is around it: backend (calls it),
-objects (keeps the code), machine_code (as files hold it), linking (makes it run), carried and build
-(the code in a wheel), compile and compiled (how Numba makes it).
+point_depthwise; shape_fitting; rare_steps; landmarks; gray. Then what is around it: backend (calls
+it), objects (keeps the code), machine_code (as files hold it), linking (makes it run), carried and
+build (the code in a wheel), compile and compiled (how Numba makes it).
 """
 
 from __future__ import annotations
 
-from npshapenet.jit.backend import CompiledBackend, is_carried, origin, resize
+from npshapenet.jit.backend import CompiledBackend, is_carried, origin, resize, rgb_to_gray
 
-__all__ = ["CompiledBackend", "is_carried", "origin", "resize"]
+__all__ = ["CompiledBackend", "is_carried", "origin", "resize", "rgb_to_gray"]

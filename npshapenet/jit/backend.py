@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from npshapenet import image
 from npshapenet.jit import objects
 from npshapenet.jit import steps as s
 from npshapenet.jit.arena import Image
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 # Inside a call threads don't wait for each other, as they do for Python between two; but a call
 # can't be interrupted.
 _CROPS_PER_CALL = 32
+
+_STEP, _CROP, _CALL = (
+    ctypes.c_int64 * columns for columns in (s.COLUMNS, s.CROP_COLUMNS, s.CALL_COLUMNS)
+)
 
 
 class Normalisation(Protocol):
@@ -73,6 +78,31 @@ def _resized(gray: Gray, height: int, width: int, *, widen: bool) -> Floats:
     return np.ascontiguousarray(workspace.arena.reshape(height, row)[:, :width])
 
 
+def rgb_to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Part of a photo, ``uint8`` (H, W, 3), to gray (H, W): what ``image.rgb_to_gray`` gives.
+
+    It does so itself for pixels that aren't three neighbouring bytes each, in either order, and
+    for rows that are narrower than a vector.
+    """
+    height, width, _ = pixels.shape
+    row_bytes, pixel_bytes, channel_bytes = pixels.strides
+    if pixel_bytes != 3 or abs(channel_bytes) != 1 or width < objects.registers().floats:
+        return image.rgb_to_gray(pixels)
+    gray = np.empty((height, width), np.uint8)
+    first, shares = pixels.ctypes.data, image.LUMA_SHARES
+    if channel_bytes == -1:
+        first, shares = first - 2, shares[::-1]
+    step, crop, call = _STEP(), _CROP(), _CALL()
+    step[s.KIND], step[s.INPUT_ROW] = s.GRAY, row_bytes
+    step[s.FIRST_SHARE], step[s.SECOND_SHARE], step[s.THIRD_SHARE] = shares
+    crop[s.CROP_ADDRESS], crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH] = first, height, width
+    call[s.CALL_STEPS], call[s.CALL_STEP_COUNT] = ctypes.addressof(step), 1
+    call[s.CALL_CROPS], call[s.CALL_IMAGE_COUNT] = ctypes.addressof(crop), 1
+    call[s.CALL_OUT] = _address(gray)
+    objects.library(is_basic=True).run(ctypes.addressof(call))
+    return gray
+
+
 class _Workspace:
     """The memory that one call of the engine needs for itself: no two calls share one.
 
@@ -90,7 +120,7 @@ class _Workspace:
         # The last crop's size, for which the scratch is large enough.
         self._fits: tuple[int, ...] = (0, 0)
         self._crops = (ctypes.c_int64 * (_CROPS_PER_CALL * s.CROP_COLUMNS))()
-        self._call = (ctypes.c_int64 * s.CALL_COLUMNS)()
+        self._call = _CALL()
         self._call[s.CALL_WEIGHTS] = weights.ctypes.data
         self._call[s.CALL_ARENA] = arena.ctypes.data
         self._call[s.CALL_CROPS] = ctypes.addressof(self._crops)
@@ -160,9 +190,10 @@ class CompiledBackend:
         self._free_workspaces: list[_Workspace] = []
         self._input_shape = network.input_shape
         self._image_steps = _Steps(self._plan.steps)
-        crop_steps, landmark_steps = self._plan.crop_steps, self._plan.landmark_steps
-        self._crop_steps = None if crop_steps is None else _Steps(crop_steps)
-        self._landmark_steps = None if landmark_steps is None else _Steps(landmark_steps)
+        self._crop_steps, self._landmark_steps, self._both_steps = (
+            None if steps is None else _Steps(steps)
+            for steps in (self._plan.crop_steps, self._plan.landmark_steps, self._plan.both_steps)
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments = self._network, self._tensors, self._normalisation, self._shape_model
@@ -233,6 +264,23 @@ class CompiledBackend:
         landmarks = np.empty((len(crops), *self._shape_model.mean.shape), np.float32)
         self._run_crops(self._landmark_steps, crops, landmarks)
         return landmarks
+
+    def outputs_and_landmarks(self, crops: Sequence[Gray]) -> Floats:
+        """Checked gray crops (H, W) of any sizes → their outputs and landmarks (N, P + 2·L)."""
+        if self._shape_model is None:
+            raise ValueError("landmarks need a shape model, and this backend was given none")
+        coordinates = self._shape_model.mean.size
+        if self._both_steps is None:
+            landmarks = self.landmarks(crops).reshape(len(crops), coordinates)
+            return np.concatenate([self.outputs(crops), landmarks], axis=1)
+        columns = self._plan.output_count + coordinates
+        both = np.empty((len(crops), columns), np.float32)
+        self._run_crops(self._both_steps, crops, both)
+        return both
+
+    def rgb_to_gray(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Part of a photo, ``uint8`` (H, W, 3), to gray (H, W)."""
+        return rgb_to_gray(pixels)
 
     def _run_crops(self, steps: _Steps, crops: Sequence[Gray], out: Floats) -> None:
         """Write the results of each crop to its place in ``out`` (N, …)."""

@@ -73,16 +73,13 @@ class Emitter:
         self.builder.store(value, self.builder.bitcast(pointer, self.vector.as_pointer()), align=4)
 
     def repeat(self, number: Value | float) -> Value:
-        """One float in all V places."""
+        """One number in all V places."""
         if isinstance(number, float):
             return ir.Constant(self.vector, [number] * self.width)
-        first = self.builder.insert_element(
-            ir.Constant(self.vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)
-        )
+        undefined = ir.Constant(ir.VectorType(number.type, self.width), ir.Undefined)
+        first = self.builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
         everywhere = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
-        return self.builder.shuffle_vector(
-            first, ir.Constant(self.vector, ir.Undefined), everywhere
-        )
+        return self.builder.shuffle_vector(first, undefined, everywhere)
 
     def broadcast(self, pointer: Value) -> Value:
         """The one float at ``pointer``, in all V places: a single load instruction."""

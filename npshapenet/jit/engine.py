@@ -28,6 +28,7 @@ import numpy as np
 
 from npshapenet.jit import steps as s
 from npshapenet.jit.compiled import compiled
+from npshapenet.jit.gray import make_gray
 from npshapenet.jit.intrinsics import (
     INTEGERS,
     at,
@@ -87,12 +88,18 @@ def walk(is_basic: bool) -> Any:
                     clamp(step, weights, arena)
                 elif kind == s.PLACE:
                     place_landmarks(
-                        step, arena, crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH], image_out
+                        step, arena, crop[s.CROP_HEIGHT], crop[s.CROP_WIDTH],
+                        at(image_out, step[s.OUTPUT]),
                     )  # fmt: skip
                 elif kind == s.POINT_DEPTHWISE:
                     point_depthwise(step, weights, arena)
                 elif kind == s.FIT_SIMILARITY:
                     fit_similarity(step, weights, arena)
+                elif kind == s.GRAY:
+                    make_gray(
+                        step, floats_at(crop[s.CROP_ADDRESS]), crop[s.CROP_HEIGHT],
+                        crop[s.CROP_WIDTH], image_out,
+                    )  # fmt: skip
                 elif kind == s.COPY:
                     copy_pixels(step, arena)
                 elif is_basic:  # Numba doesn't compile what comes after a condition that is True

@@ -21,6 +21,7 @@ from npshapenet.jit.vector_loops import (
     emit_clear,
     emit_copy,
     emit_find_pixels,
+    emit_gray,
     emit_mean_places,
     emit_sum_places,
 )
@@ -208,6 +209,20 @@ def copy(typing_context: Any, source: Any, target: Any, count: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(FLOATS, FLOATS, types.int64), generate
+
+
+@intrinsic
+def gray_row(
+    typing_context: Any, source: Any, width: Any, first: Any, second: Any, third: Any, row: Any
+) -> Any:
+    """Three bytes a pixel → one: see emit_gray."""
+    i = types.int64
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        emit_gray(Emitter(builder, cpu.target().registers.floats), *values)
+        return context.get_dummy_value()
+
+    return types.void(BYTES, i, i, i, i, BYTES), generate
 
 
 @intrinsic

@@ -29,6 +29,7 @@ _SOURCES = (
     "cpu.py",
     "emitter.py",
     "engine.py",
+    "gray.py",
     "intrinsics.py",
     "landmarks.py",
     "linking.py",

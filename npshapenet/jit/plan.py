@@ -48,8 +48,10 @@ class Plan:
     # The same steps for a gray crop, which is resized straight into the arena; None where the
     # network's input isn't gray or too narrow for that.
     crop_steps: NDArray[np.int64] | None
-    # From a gray crop to landmarks; None without a shape model, or where crop_steps are.
+    # From a gray crop to landmarks, and to the outputs with the landmarks behind them; None without
+    # a shape model, or where crop_steps are.
     landmark_steps: NDArray[np.int64] | None
+    both_steps: NDArray[np.int64] | None
 
     def new_arena(self) -> Floats:
         return aligned_zeros(self.arena_size)
@@ -110,7 +112,7 @@ def make_plan(
     steps = np.stack(writer.steps)
     weights = aligned_zeros(writer.weights_size)
     np.concatenate(writer.weights, out=weights)
-    crop_steps = landmark_steps = None
+    crop_steps = landmark_steps = both_steps = None
     if images[INPUT].pixel_pitch == 1 and images[INPUT].shape[2] >= registers.floats:
         from_crop = steps.copy()
         from_crop[steps[:, s.KIND] == s.LOAD] = resize_step(
@@ -118,7 +120,9 @@ def make_plan(
         )
         crop_steps = from_crop[:count]
         if points is not None:
+            both_steps = from_crop
             landmark_steps = np.delete(from_crop, count - 1, axis=0)  # without STORE
+            landmark_steps[-1, s.OUTPUT] = 0
     return Plan(
         steps=steps[:count],
         weights=weights,
@@ -128,6 +132,7 @@ def make_plan(
         output_count=network.output_count,
         crop_steps=crop_steps,
         landmark_steps=landmark_steps,
+        both_steps=both_steps,
     )
 
 
@@ -183,6 +188,7 @@ def _write_landmarks(
     )
     columns = {
         s.INPUT: points.origin,
+        s.OUTPUT: outputs.shape[0],
         s.CHANNELS: points.shape[0],
         s.TRANSFORM: outputs.origin + scores,
     }

@@ -27,11 +27,11 @@ KIND = 0
 
 # Kinds of steps.
 LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, ADD, NORM, STORE, CLAMP, PLACE = range(10)
-COPY, MEAN_PLACES, POINT_DEPTHWISE, FIT_SIMILARITY = range(10, 14)
+COPY, MEAN_PLACES, POINT_DEPTHWISE, FIT_SIMILARITY, GRAY = range(10, 15)
 # Those of the default network, and of most. The others are compiled when a network has one.
 BASIC_KINDS = frozenset(
     {LOAD, RESIZE, CLEAR, CONVOLUTION, DEPTHWISE, POINT_DEPTHWISE, FIT_SIMILARITY, COPY, STORE}
-    | {CLAMP, PLACE}
+    | {CLAMP, PLACE, GRAY}
 )
 
 # Activations, in the columns named ACTIVATION: computed by Emitter.store_activated and
@@ -124,11 +124,18 @@ POINTS = 15
 
 # CLAMP: CHANNELS numbers at OUTPUT. WEIGHTS: the least that each may be, then the largest.
 
-# PLACE: CHANNELS / 2 points at INPUT, x before y, turned, scaled and moved to the crop's pixels.
+# PLACE: CHANNELS / 2 points at INPUT, x before y, turned, scaled and moved to the crop's pixels;
+# OUTPUT is counted from the image's results on.
 TRANSFORM = 14  # offset of scale, angle in radians, x and y
 
+# GRAY: a crop of three bytes a pixel, its rows INPUT_ROW bytes apart, to a byte a pixel, without
+# gaps, where the call's results go. The gray is (Σ SHARE · byte + 2¹⁵) / 2¹⁶.
+FIRST_SHARE = 14
+SECOND_SHARE = 15
+THIRD_SHARE = 16
+
 # A call of the engine is one row of int64 too. Its addresses are those of the steps, of float32
-# arrays, and of a table of gray crops, which RESIZE and PLACE read.
+# arrays, and of a table of crops, which RESIZE, PLACE and GRAY read.
 CALL_COLUMNS = 11
 CALL_STEPS = 0
 CALL_STEP_COUNT = 1
@@ -137,12 +144,12 @@ CALL_ARENA = 3
 CALL_IMAGES = 4  # read by LOAD
 CALL_IMAGE_COUNT = 5  # or that of the crops
 CALL_IMAGE_SIZE = 6  # floats from one image to the next
-CALL_OUT = 7  # written by STORE or PLACE
+CALL_OUT = 7  # written by STORE, PLACE or GRAY
 CALL_OUT_SIZE = 8  # floats from the results of one image to those of the next
 CALL_CROPS = 9
 CALL_SCRATCH = 10  # for RESIZE: see resize_memory.py
 
-# A gray crop, a row of the table: the address of its float32 or bytes, and its size.
+# A crop, a row of the table: the address of its float32 or bytes, and its size.
 CROP_COLUMNS = 4
 CROP_ADDRESS, CROP_IS_FLOAT, CROP_HEIGHT, CROP_WIDTH = range(CROP_COLUMNS)
 

@@ -1,5 +1,5 @@
-"""Loops over vectors beside the tiles: rows blended, places summed, floats cleared and copied, mean
-places.
+"""Loops over vectors beside the tiles: rows blended and made gray, places summed, floats cleared
+and copied, mean places.
 
 Written for LLVM like the microkernels, of which they have no part: no sums are held for a tile.
 """
@@ -40,6 +40,47 @@ def emit_blend(
         here = build.select(build.icmp_signed(">", x, last), last, x)
         total = emit.loop(taps, [here, weights, emit.repeat(0.0)], one_tap)[2]
         emit.store(total, emit.at(row, here))
+        return [build.add(x, emit.index(emit.width))]
+
+    rounded = build.add(width, emit.index(emit.width - 1))
+    emit.loop(build.sdiv(rounded, emit.index(emit.width)), [emit.index(0)], one_vector)
+
+
+def emit_gray(
+    emit: Emitter,
+    source: Value,
+    width: Value,
+    first: Value,
+    second: Value,
+    third: Value,
+    row: Value,
+) -> None:
+    """``row[x] = (first · source[x, 0] + second · source[x, 1] + third · source[x, 2] + ½) / 2¹⁶``
+
+    for the ``width`` ≥ V columns x, ½ being 2¹⁵; source and row are bytes. The last vector is moved
+    back onto its neighbour.
+    """
+    build, lanes = emit.builder, range(emit.width)
+    byte, integer = ir.IntType(8), ir.IntType(32)
+    integers = ir.VectorType(integer, emit.width)
+    three = ir.VectorType(byte, 3 * emit.width)
+    places = [ir.Constant(integers, [3 * lane + channel for lane in lanes]) for channel in range(3)]
+    shares = [emit.repeat(build.trunc(share, integer)) for share in (first, second, third)]
+    half, bits = (ir.Constant(integers, [number] * emit.width) for number in (1 << 15, 16))
+
+    def one_vector(carried: list[Value]) -> list[Value]:
+        (x,) = carried
+        last = build.sub(width, emit.index(emit.width))
+        here = build.select(build.icmp_signed(">", x, last), last, x)
+        pixels_at = build.gep(source, [build.mul(here, emit.index(3))])
+        pixels = build.load(build.bitcast(pixels_at, three.as_pointer()), align=1)
+        total = half
+        for place, share in zip(places, shares, strict=True):
+            channel = build.shuffle_vector(pixels, ir.Constant(three, ir.Undefined), place)
+            total = build.add(total, build.mul(build.zext(channel, integers), share))
+        gray = build.trunc(build.lshr(total, bits), ir.VectorType(byte, emit.width))
+        out = build.bitcast(build.gep(row, [here]), gray.type.as_pointer())
+        build.store(gray, out, align=1)
         return [build.add(x, emit.index(emit.width))]
 
     rounded = build.add(width, emit.index(emit.width - 1))

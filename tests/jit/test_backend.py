@@ -237,3 +237,49 @@ def test_resize_of_large_crops() -> None:
     for size in ((112, 112), (3, 1000), (2000, 5)):
         assert np.abs(jit.resize(gray, *size) - image.resize(gray, *size)).max() < 5e-4
     assert (jit.resize(np.full((40, 50), 77, np.uint8), 31, 61) - 77 < 1e-4).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 50), st.integers(1, 70)),
+    corner=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    layout=st.sampled_from(["rgb", "bgr", "rgba", "upside down", "mirrored"]),
+)
+def test_gray_is_that_of_pillow(
+    size: tuple[int, int], corner: tuple[int, int], layout: str
+) -> None:
+    """Of parts of photos, however their bytes lie."""
+    rng = np.random.default_rng(size[0])
+    photo = rng.integers(0, 256, (60, 80, 4 if layout == "rgba" else 3)).astype(np.uint8)
+    views = {
+        "rgb": photo,
+        "bgr": photo[..., ::-1],
+        "rgba": photo[..., :3],
+        "upside down": photo[::-1],
+        "mirrored": photo[:, ::-1],
+    }
+    part = views[layout][corner[0] :, corner[1] :][: size[0], : size[1]]
+    np.testing.assert_array_equal(jit.rgb_to_gray(part), image.rgb_to_gray(part))
+
+
+def test_gray_of_every_few_colours() -> None:
+    levels = np.arange(0, 256, 3, np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 86, 3)
+    np.testing.assert_array_equal(jit.rgb_to_gray(colours), image.rgb_to_gray(colours))
+
+
+@pytest.mark.parametrize("side", [7, 48])
+def test_outputs_and_landmarks_at_once(
+    side: int, make_shape_model: Callable[..., ShapeModel]
+) -> None:
+    """The same as each by itself; inputs of 7×7 are too narrow for a resize into the arena."""
+    network = Network((1, side, side), (Dense("d", "input", 10),))
+    weight = np.random.default_rng(0).normal(0, 1 / side, (10, side**2)).astype(np.float32)
+    tensors = {"d.weight": weight, "d.bias": np.ones(10, np.float32)}
+    arguments = network, tensors, NORMALISATION, make_shape_model(landmarks=13, components=6)
+    for backend in (jit.CompiledBackend(*arguments), PlainBackend(*arguments)):
+        crops = random_crops()
+        both = backend.outputs_and_landmarks(crops)
+        np.testing.assert_array_equal(both[:, :10], backend.outputs(crops))
+        landmarks = backend.landmarks(crops)
+        np.testing.assert_array_equal(both[:, 10:].reshape(landmarks.shape), landmarks)

@@ -15,6 +15,7 @@ import pytest
 CHECK = '''
 import ctypes, mmap, sys
 import numpy as np
+from npshapenet import image
 from npshapenet.jit import objects
 from npshapenet.jit import steps as s
 from npshapenet.jit.plan import make_plan
@@ -126,6 +127,21 @@ for crop_shape in ((1, 1), (16, 16), (17, 90), (150, 150), (33, 16), (3, 40), (7
             for landmarks, outputs in ((1, 5), (5, 9), (68, 24)):
                 layers = (*network.layers, Dense("d", "c", outputs))
                 check(Network(network.input_shape, layers), crop_shape, kind, landmarks)
+for height, width in ((1, 16), (3, 17), (40, 63), (150, 150)):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for at_end in (False, True):
+        source, out = fenced(pixels.size, at_end), fenced(height * width, at_end)
+        source[:] = pixels.ravel()
+        step, crop, call = (np.zeros(columns, np.int64)
+                            for columns in (s.COLUMNS, s.CROP_COLUMNS, s.CALL_COLUMNS))
+        step[[s.KIND, s.INPUT_ROW]] = s.GRAY, 3 * width
+        step[[s.FIRST_SHARE, s.SECOND_SHARE, s.THIRD_SHARE]] = image.LUMA_SHARES
+        crop[[s.CROP_ADDRESS, s.CROP_HEIGHT, s.CROP_WIDTH]] = source.ctypes.data, height, width
+        call[[s.CALL_STEPS, s.CALL_STEP_COUNT]] = step.ctypes.data, 1
+        call[[s.CALL_CROPS, s.CALL_IMAGE_COUNT]] = crop.ctypes.data, 1
+        call[s.CALL_OUT] = out.ctypes.data
+        objects.library(is_basic=True).run(call.ctypes.data)
+        assert np.array_equal(out, image.rgb_to_gray(pixels).ravel())
 print("clean")
 '''
 

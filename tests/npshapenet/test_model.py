@@ -81,6 +81,35 @@ def test_a_batch_is_its_single_crops(model, crops):
     )
 
 
+@pytest.mark.parametrize("which", [slice(0, 1), slice(0, 4), slice(0, 0), 2])
+def test_parameters_and_landmarks_at_once(which, model, crops):
+    chosen = crops[which]
+    parameters, landmarks = model.parameters_and_landmarks(chosen)
+    np.testing.assert_array_equal(landmarks, model.predict(chosen))
+    expected = model.parameters(chosen)
+    for name in ("scores", "scale", "angle_rad", "translation"):
+        np.testing.assert_array_equal(getattr(parameters, name), getattr(expected, name))
+
+
+def test_parameters_of_one_face_of_a_batch(model, crops):
+    batch = model.parameters(crops)
+    for index, crop in enumerate(crops):
+        own, alone = batch.of_face(index), model.parameters(crop)
+        np.testing.assert_array_equal(own.scores, alone.scores)
+        np.testing.assert_array_equal(own.landmarks(40), alone.landmarks(40))
+
+
+def test_a_crop_is_the_same_before_and_after_the_first_prediction(weights, rng):
+    """Only then is it cut by compiled code."""
+    model, photo = Model(weights), rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    box = Box(50, 30, 130, 70)
+    before = model.crop_face(photo, box)
+    model.predict(before)
+    after = model.crop_face(photo, box)
+    assert (before.left, before.top) == (after.left, after.top)
+    np.testing.assert_array_equal(before.gray, after.gray)
+
+
 def test_forms_of_one_crop(model, crops):
     gray = crops[2]
     expected = model.predict(gray)

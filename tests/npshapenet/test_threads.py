@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 
 import pytest
 
@@ -46,6 +47,7 @@ def test_an_error_ends_the_call(in_caller):
             both.wait()
         if (threading.get_ident() == caller) == in_caller:
             raise ValueError("no such crop")
+        time.sleep(0.01)  # so that the other thread's error comes before the last part
         return part
 
     with pytest.raises(ValueError, match="no such crop"):

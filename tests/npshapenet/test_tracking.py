@@ -197,8 +197,9 @@ class ModelWithoutQuality:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def parameters(self, crops: Any) -> Any:
-        return dataclasses.replace(self._model.parameters(crops), quality=None)
+    def parameters_and_landmarks(self, crops: Any) -> Any:
+        found, landmarks = self._model.parameters_and_landmarks(crops)
+        return dataclasses.replace(found, quality=None), landmarks
 
 
 class ModelWithQuality:
@@ -211,11 +212,10 @@ class ModelWithQuality:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def parameters(self, crops: Any) -> Any:
-        found = self._model.parameters(crops)
-        return dataclasses.replace(
-            found, quality=np.full(len(crops), self.quality_percent, np.float32)
-        )
+    def parameters_and_landmarks(self, crops: Any) -> Any:
+        found, landmarks = self._model.parameters_and_landmarks(crops)
+        quality = np.full(len(crops), self.quality_percent, np.float32)
+        return dataclasses.replace(found, quality=quality), landmarks
 
 
 def test_quality_tells_a_loss_and_the_id_comes_back(
