@@ -37,8 +37,8 @@ its number, and its points are steadied by a One-Euro filter. Needs OpenCV (the 
 _EPILOG: Final = f"""\
 --out draws the landmarks into a copy of the video, without its sound; its ending says its form:
 {", ".join(CODECS)}. --csv has a line a point: frame (from 0), time in seconds, face, point,
-region, x, y; coordinates as of npshapenet predict. --show needs OpenCV's wheel with windows; q or
-Esc ends it.
+region, x, y; coordinates as of npshapenet predict. --show needs OpenCV's wheel with windows; q,
+Esc or closing the window ends it.
 
 Ctrl-C ends it after the current frame, with complete files. What can't be read to its end (a
 truncated file, a frame of another size, a camera that vanishes) gets a line on the error output
@@ -259,7 +259,15 @@ def _window_output() -> Iterator[Output]:
 
     def show(frame: Frame, faces: list[Face]) -> bool:
         cv2.imshow(_WINDOW, np.ascontiguousarray(draw_faces(frame.rgb, faces)[..., ::-1]))
-        return cv2.waitKey(1) & 0xFF not in _KEYS_TO_END
+        is_ended = cv2.waitKey(1) & 0xFF in _KEYS_TO_END
+        # A window that was closed would be opened again by the next frame.
+        return not is_ended and is_open()
+
+    def is_open() -> bool:
+        try:
+            return bool(cv2.getWindowProperty(_WINDOW, cv2.WND_PROP_VISIBLE) >= 1)
+        except cv2.error:  # what Qt says where the last window was closed
+            return False
 
     try:
         yield show
