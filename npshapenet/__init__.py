@@ -17,14 +17,18 @@ The bundled weights have terms of their own: ``npshapenet/models/LICENSE``.
 
 from __future__ import annotations
 
-from npshapenet.faces import Face, find_faces
+from typing import TYPE_CHECKING, Any
+
 from npshapenet.image import Box, Crop
 from npshapenet.markup import REGIONS
 from npshapenet.model import Model, crop_face, load, predict
 from npshapenet.shape import Parameters
-from npshapenet.smoothing import Smoothing
-from npshapenet.tracking import Tracker, TrackingLimits
 from npshapenet.weights import WeightsError
+
+if TYPE_CHECKING:
+    from npshapenet.faces import Face, find_faces
+    from npshapenet.smoothing import Smoothing
+    from npshapenet.tracking import Tracker, TrackingLimits
 
 __version__ = "0.1.0"
 
@@ -45,3 +49,25 @@ __all__ = [
     "load",
     "predict",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What photos and videos need, imported when it is first asked for: a program that only
+    predicts starts sooner."""
+    if name in ("Face", "find_faces"):
+        from npshapenet import faces
+
+        return getattr(faces, name)
+    if name in ("Tracker", "TrackingLimits"):
+        from npshapenet import tracking
+
+        return getattr(tracking, name)
+    if name == "Smoothing":
+        from npshapenet.smoothing import Smoothing
+
+        return Smoothing
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -454,6 +454,7 @@ def test_the_default_model_is_loaded_once(bundled, monkeypatch, crops):
 def test_import_is_light():
     """Nothing that takes time is imported, loaded or compiled by ``import npshapenet``."""
     heavy = ["PIL", "numba", "llvmlite", "json", "zipfile", "concurrent", "npshapenet.plain"]
+    heavy += [f"npshapenet.{part}" for part in ("faces", "tracking", "smoothing", "detectors")]
     code = f"""
 import sys, numpy
 before = set(sys.modules)
@@ -470,4 +471,7 @@ print(npshapenet.model._default_model)
 
 def test_the_public_face():
     assert all(hasattr(npshapenet, name) for name in npshapenet.__all__)
+    assert set(npshapenet.__all__) <= set(dir(npshapenet))
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        npshapenet.no_such_name  # noqa: B018
     assert npshapenet.__version__.count(".") == 2
