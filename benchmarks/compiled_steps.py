@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from npshapenet.jit import objects
 from npshapenet.jit import steps as s
 from npshapenet.jit.plan import make_plan
-from npshapenet.network import INPUT, Layer, Network
+from npshapenet.layers import Layer
+from npshapenet.network import INPUT, Network
 
 Floats = NDArray[np.float32]
 

@@ -14,8 +14,9 @@ from benchmarks.compiled_steps import CompiledSteps
 from benchmarks.peak import make_peak
 from benchmarks.timing import Call
 from benchmarks.workload import Workload
+from npshapenet.layers import Add, Convolution, Dense, Layer, Shape
 from npshapenet.model import Backend
-from npshapenet.network import Add, Convolution, Dense, Layer, Network, Shape
+from npshapenet.network import Network
 
 #: Passes through all parts in a round.
 _PASSES: Final = 20

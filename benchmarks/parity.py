@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from benchmarks.systems import System
 from benchmarks.workload import Workload
+from npshapenet.layers import GroupNorm, InstanceNorm
 from npshapenet.markup import LEFT_EYE_OUTER_CORNER, RIGHT_EYE_OUTER_CORNER
-from npshapenet.network import GroupNorm, InstanceNorm
 
 #: The largest distance between two systems' landmarks, in pixels of the crop; networks that
 #: normalise their images differ more between any two backends: that magnifies what differs.

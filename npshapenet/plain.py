@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from npshapenet.image import network_input, rgb_to_gray
-from npshapenet.network import (
-    INPUT,
+from npshapenet.layers import (
     Activation,
     Add,
     Convolution,
@@ -25,10 +24,10 @@ from npshapenet.network import (
     Join,
     Layer,
     MeanPlaces,
-    Network,
     PointDepthwise,
     ShapeFit,
 )
+from npshapenet.network import INPUT, Network
 from npshapenet.shape import ShapeModel, split_outputs
 
 if TYPE_CHECKING:

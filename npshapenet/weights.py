@@ -26,8 +26,9 @@ import numpy as np
 from npshapenet import network as layer_graph
 from npshapenet import npz
 from npshapenet.atomic import replace_file
+from npshapenet.layers import NetworkError
 from npshapenet.markup import IBUG68, LANDMARK_COUNT
-from npshapenet.network import Network, NetworkError
+from npshapenet.network import Network
 from npshapenet.shape import TRANSFORM_NUMBERS, ShapeModel
 
 if TYPE_CHECKING:

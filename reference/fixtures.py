@@ -24,8 +24,7 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from npshapenet.model import bundled_models, load
-from npshapenet.network import (
+from npshapenet.layers import (
     Add,
     Convolution,
     Dense,
@@ -35,11 +34,11 @@ from npshapenet.network import (
     InstanceNorm,
     Join,
     MeanPlaces,
-    Network,
     PointDepthwise,
     ShapeFit,
-    to_json,
 )
+from npshapenet.model import bundled_models, load
+from npshapenet.network import Network, to_json
 from npshapenet.plain import PlainBackend
 from npshapenet.shape import ShapeModel
 from npshapenet.weights import Normalisation, Weights

@@ -10,8 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from npshapenet.network import (
-    INPUT,
+from npshapenet.layers import (
     Add,
     Convolution,
     Dense,
@@ -22,11 +21,11 @@ from npshapenet.network import (
     Join,
     Layer,
     MeanPlaces,
-    Network,
     PointDepthwise,
     Shape,
     ShapeFit,
 )
+from npshapenet.network import INPUT, Network
 from reference import onnx_places
 from reference.onnx_nodes import Graph
 

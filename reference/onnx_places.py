@@ -1,6 +1,6 @@
 """The layers MeanPlaces, PointDepthwise and ShapeFit as ONNX nodes.
 
-What they are: npshapenet/network.py.
+What they are: npshapenet/layers.py.
 """
 
 from __future__ import annotations

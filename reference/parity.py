@@ -15,8 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from npshapenet.network import (
-    INPUT,
+from npshapenet.layers import (
     Convolution,
     Dense,
     GlobalAveragePool,
@@ -24,9 +23,9 @@ from npshapenet.network import (
     InstanceNorm,
     Layer,
     MeanPlaces,
-    Network,
     Shape,
 )
+from npshapenet.network import INPUT, Network
 
 Numbers = NDArray[np.floating[Any]]
 

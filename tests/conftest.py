@@ -10,14 +10,8 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from npshapenet.network import (
-    Add,
-    Convolution,
-    Dense,
-    GlobalAveragePool,
-    InstanceNorm,
-    Network,
-)
+from npshapenet.layers import Add, Convolution, Dense, GlobalAveragePool, InstanceNorm
+from npshapenet.network import Network
 from npshapenet.shape import ShapeModel
 from npshapenet.weights import Normalisation, Weights, write
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from npshapenet import jit
 from npshapenet.cli.arguments import examples, open_model
+from npshapenet.layers import Convolution, Dense, GroupNorm, Layer, PointDepthwise, Shape
 from npshapenet.model import DEFAULT_MODEL, Model, bundled_models
-from npshapenet.network import Convolution, Dense, GroupNorm, Layer, PointDepthwise, Shape
 
 _WIDTH: Final = 100
 _TEXT_MAX: Final = 8 * _WIDTH

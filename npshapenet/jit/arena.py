@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from npshapenet.network import Shape
+from npshapenet.layers import Shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -28,7 +28,7 @@ from npshapenet.jit.tiles import (
     has_broadcast_tile,
     sums_size,
 )
-from npshapenet.network import (
+from npshapenet.layers import (
     Add,
     Convolution,
     Dense,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from npshapenet.jit import steps as s
 from npshapenet.jit.arena import Image, Lifetime, rounded_up
-from npshapenet.network import INPUT, Add, Convolution, Dense, Layer, Network, Shape
+from npshapenet.layers import Add, Convolution, Dense, Layer, Shape
+from npshapenet.network import INPUT, Network
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from npshapenet.jit.step_writer import (
     write_border,
     write_clear,
 )
-from npshapenet.network import INPUT, Convolution, Network
+from npshapenet.layers import Convolution
+from npshapenet.network import INPUT, Network
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

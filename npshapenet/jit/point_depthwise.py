@@ -1,6 +1,6 @@
 """A depthwise convolution about points, wherever they are: the layer PointDepthwise, compiled.
 
-What it is is said in network.py, and in NumPy in plain.py.
+What it is is said in layers.py, and in NumPy in plain.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Maps to points, points to a shape: the layers MeanPlaces and ShapeFit, compiled.
 
-What they are is said in network.py, and in NumPy in plain.py.
+What they are is said in layers.py, and in NumPy in plain.py.
 """
 
 from __future__ import annotations

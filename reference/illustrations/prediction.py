@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import npshapenet
 from npshapenet.image import network_input
-from npshapenet.network import Convolution, MeanPlaces, PointDepthwise, ShapeFit
+from npshapenet.layers import Convolution, MeanPlaces, PointDepthwise, ShapeFit
 from npshapenet.plain import PlainBackend
 from reference.illustrations.canvas import (
     BLUE,

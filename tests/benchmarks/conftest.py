@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import npshapenet
 from benchmarks.workload import Workload, make_workload
-from npshapenet.network import (
+from npshapenet.layers import (
     LAYER_TYPES,
     Add,
     Convolution,
@@ -22,10 +22,10 @@ from npshapenet.network import (
     InstanceNorm,
     Join,
     MeanPlaces,
-    Network,
     PointDepthwise,
     ShapeFit,
 )
+from npshapenet.network import Network
 
 Floats = NDArray[np.float32]
 

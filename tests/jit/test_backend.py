@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from npshapenet import image, jit
-from npshapenet.network import Convolution, Dense, Network
+from npshapenet.layers import Convolution, Dense
+from npshapenet.network import Network
 from npshapenet.plain import PlainBackend
 from npshapenet.shape import TRANSFORM_NUMBERS, ShapeModel
 from npshapenet.weights import Normalisation

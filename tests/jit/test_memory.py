@@ -20,8 +20,16 @@ from npshapenet.jit import objects
 from npshapenet.jit import steps as s
 from npshapenet.jit.plan import make_plan
 from npshapenet.jit.resize_memory import scratch_size
-from npshapenet.network import (
-    Add, Convolution, Dense, GlobalAveragePool, InstanceNorm, Network, PointDepthwise, ShapeFit)
+from npshapenet.layers import (
+    Add,
+    Convolution,
+    Dense,
+    GlobalAveragePool,
+    InstanceNorm,
+    PointDepthwise,
+    ShapeFit,
+)
+from npshapenet.network import Network
 from npshapenet.shape import ShapeModel
 
 libc = ctypes.CDLL(None, use_errno=True)

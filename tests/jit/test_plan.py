@@ -12,7 +12,8 @@ from npshapenet.jit import cpu
 from npshapenet.jit import steps as s
 from npshapenet.jit.arena import Image, Lifetime, place
 from npshapenet.jit.plan import make_plan
-from npshapenet.network import Convolution, Network
+from npshapenet.layers import Convolution
+from npshapenet.network import Network
 
 Floats = NDArray[np.float32]
 ALL_REGISTERS = {

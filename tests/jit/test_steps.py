@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from npshapenet.jit import CompiledBackend
-from npshapenet.network import (
+from npshapenet.layers import (
     Activation,
     Add,
     Convolution,
@@ -20,9 +20,9 @@ from npshapenet.network import (
     GlobalAveragePool,
     InstanceNorm,
     Layer,
-    Network,
     Shape,
 )
+from npshapenet.network import Network
 from npshapenet.plain import PlainBackend
 from npshapenet.weights import Normalisation
 

@@ -18,7 +18,8 @@ import pytest
 import npshapenet
 from npshapenet import Box, Crop, Model, load
 from npshapenet import model as model_module
-from npshapenet.network import Dense, GlobalAveragePool, Network
+from npshapenet.layers import Dense, GlobalAveragePool
+from npshapenet.network import Network
 from npshapenet.plain import PlainBackend
 from npshapenet.weights import WeightsError
 

@@ -11,19 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npshapenet.network import (
+from npshapenet.layers import (
     Add,
     Convolution,
     Dense,
     GlobalAveragePool,
     GroupNorm,
     InstanceNorm,
-    Network,
     NetworkError,
     PointDepthwise,
-    from_json,
-    to_json,
 )
+from npshapenet.network import Network, from_json, to_json
 
 #: The extractor of the paper's code: out channels, kernel, stride, output side or sides, and
 #: multiply-adds, as its authors' network reports them.

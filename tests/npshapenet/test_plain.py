@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 
 from npshapenet import plain
 from npshapenet.image import network_input
-from npshapenet.network import (
-    Add,
-    Convolution,
-    Dense,
-    GlobalAveragePool,
-    GroupNorm,
-    InstanceNorm,
-    Network,
-)
+from npshapenet.layers import Add, Convolution, Dense, GlobalAveragePool, GroupNorm, InstanceNorm
+from npshapenet.network import Network
 from npshapenet.plain import PlainBackend
 
 #: float32 has 2^-24 of rounding per operation; sums of up to some hundred terms stay within this

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from npshapenet import weights as weights_file_format
-from npshapenet.network import Dense, Network
+from npshapenet.layers import Dense
+from npshapenet.network import Network
 from npshapenet.shape import ShapeModel
 from npshapenet.weights import Normalisation, WeightsError, read, write
 

@@ -111,7 +111,7 @@ class TestFiles:
         assert sum(file.stat().st_size for file in files) < 300 * 1024
 
     def test_hold_every_layer_type(self):
-        from npshapenet.network import LAYER_TYPES
+        from npshapenet.layers import LAYER_TYPES
 
         assert {type(layer) for layer in fixtures.NETWORK.layers} == set(LAYER_TYPES.values())
 

@@ -11,7 +11,8 @@ pytest.importorskip("torch", reason="the stored fixtures stand in: test_fixtures
 
 import torch
 
-from npshapenet.network import GroupNorm, Network, to_json
+from npshapenet.layers import GroupNorm
+from npshapenet.network import Network, to_json
 from reference.networks.run_graph import run_graph
 from reference.parity import ParityError, check, difference
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="the stored fixtures stand in: test_fixtures.py")
 
-from npshapenet.network import (
+from npshapenet.layers import (
     Add,
     Convolution,
     Dense,
@@ -19,10 +19,10 @@ from npshapenet.network import (
     InstanceNorm,
     Join,
     MeanPlaces,
-    Network,
     PointDepthwise,
     ShapeFit,
 )
+from npshapenet.network import Network
 from reference.parity import ParityError, check, layer_differences, torch_layers
 
 ACTIVATIONS = st.sampled_from(["none", "relu", "hard_swish"])

@@ -17,8 +17,9 @@ pytest.importorskip("torch", reason="the stored fixtures stand in: test_fixtures
 import torch
 
 import npshapenet
+from npshapenet.layers import PointDepthwise
 from npshapenet.model import bundled_models
-from npshapenet.network import INPUT, Network, PointDepthwise, from_json, to_json
+from npshapenet.network import INPUT, Network, from_json, to_json
 from npshapenet.shape import split_outputs
 from npshapenet.weights import Weights
 from reference.fixtures import small_weights, torch_landmarks, torch_outputs

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from npshapenet.network import Convolution, Network
+from npshapenet.layers import Convolution
+from npshapenet.network import Network
 from npshapenet.weights import Normalisation
 from reference.parity import ParityError, check, difference
 

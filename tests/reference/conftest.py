@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from npshapenet.network import Dense, Network
+from npshapenet.layers import Dense
+from npshapenet.network import Network
 from npshapenet.shape import ShapeModel
 from npshapenet.weights import Normalisation, Weights
 from reference.data.crop import Geometry

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from npshapenet.network import Convolution, Dense, Network
+from npshapenet.layers import Convolution, Dense
+from npshapenet.network import Network
 from npshapenet.shape import ShapeModel
 from npshapenet.weights import Normalisation, Weights, write
 from reference import evaluate as command

@@ -20,8 +20,9 @@ import onnx
 import onnxruntime
 
 from npshapenet import Model, load
+from npshapenet.layers import Dense, GlobalAveragePool, GroupNorm
 from npshapenet.model import BackendName, bundled_models
-from npshapenet.network import Dense, GlobalAveragePool, GroupNorm, Network
+from npshapenet.network import Network
 from npshapenet.shape import ShapeModel
 from npshapenet.weights import Weights
 from reference import fixtures, onnx_export

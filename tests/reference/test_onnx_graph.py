@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from npshapenet.network import INPUT, Activation, Add, Convolution, Dense, Network
+from npshapenet.layers import Activation, Add, Convolution, Dense
+from npshapenet.network import INPUT, Network
 from npshapenet.plain import PlainBackend
 from npshapenet.weights import Normalisation
 from reference import fixtures

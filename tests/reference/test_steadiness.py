@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from npshapenet.layers import Dense
 from npshapenet.model import Model
-from npshapenet.network import Dense, Network
+from npshapenet.network import Network
 from reference.steadiness import NOISE_LEVELS, measure_steadiness
 from reference.systems import ModelSystem
 

@@ -9,7 +9,7 @@ pytest.importorskip("torch", reason="training is PyTorch's")
 
 import torch
 
-from npshapenet import network as layer_graph
+from npshapenet.layers import Convolution
 from npshapenet.plain import PlainBackend
 from npshapenet.shape import QUALITY_LIMITS_PERCENT, split_outputs
 from npshapenet.weights import read
@@ -99,7 +99,7 @@ def test_the_file_gives_what_pytorch_gives(with_quality, tmp_path):
     expected = theirs[:, -1].clamp(*np.log(QUALITY_LIMITS_PERCENT))
     np.testing.assert_allclose(np.log(ours.quality), expected, rtol=0, atol=0.02)
     layers = {layer.name: layer for layer in weights.network.layers}
-    assert isinstance(layers["hidden"], layer_graph.Convolution)
+    assert isinstance(layers["hidden"], Convolution)
     assert layers["hidden"].out_channels == 16 + 32
 
 
