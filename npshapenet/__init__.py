@@ -17,6 +17,7 @@ The bundled weights have terms of their own: ``npshapenet/models/LICENSE``.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from npshapenet.image import Box, Crop
@@ -51,23 +52,30 @@ __all__ = [
 ]
 
 
+#: What photos and videos need, by the module that has it: imported when it is first asked for, so
+#: that a program that only predicts starts sooner.
+_LATER = {
+    "Face": "faces",
+    "find_faces": "faces",
+    "Smoothing": "smoothing",
+    "Tracker": "tracking",
+    "TrackingLimits": "tracking",
+}
+_MODULES = frozenset(
+    {"alignment", "detectors", "faces", "head_pose", "openings", "smoothing", "track", "tracking"}
+)
+
+
 def __getattr__(name: str) -> Any:
-    """What photos and videos need, imported when it is first asked for: a program that only
-    predicts starts sooner."""
-    if name in ("Face", "find_faces"):
-        from npshapenet import faces
-
-        return getattr(faces, name)
-    if name in ("Tracker", "TrackingLimits"):
-        from npshapenet import tracking
-
-        return getattr(tracking, name)
-    if name == "Smoothing":
-        from npshapenet.smoothing import Smoothing
-
-        return Smoothing
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _LATER:
+        value = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

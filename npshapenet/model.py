@@ -36,7 +36,7 @@ BACKEND_VARIABLE: Final = "NPSHAPENET_BACKEND"
 DEFAULT_MODEL: Final = "fast"
 
 _MODELS_FOLDER: Final = os.path.join(os.path.dirname(__file__), "models")
-#: Below this a thread takes longer to start than its crops take.
+#: For fewer a second thread, which has to be woken, gains little.
 _CROPS_PER_THREAD_MIN: Final = 16
 
 
@@ -174,8 +174,8 @@ class Model:
         Columns are x and y in pixels of the crop as it was given; the centre of its top-left
         pixel is (0, 0). A crop that isn't square is widened, never stretched.
 
-        ``threads`` is the number of threads for several crops; None: as many as there are
-        processors for this process, if the crops are many. The NumPy backend uses one, beside
+        ``threads`` is the most threads for several crops; None: as many as there are processors
+        for this process, if the crops are many. The NumPy backend uses one, beside
         what NumPy itself does. The result doesn't depend on it.
 
         TypeError or ValueError, saying what came and what is accepted, for anything else.

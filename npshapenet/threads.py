@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,12 +25,14 @@ _pool_lock = threading.Lock()
 def run_in_parts(
     run: Callable[[Sequence[Item]], Result], items: Sequence[Item], thread_count: int
 ) -> list[Result]:
-    """``run`` of all items, part by part, by so many threads; the parts' results, in order.
+    """``run`` of all items, part by part, by at most so many threads; the parts' results, in order.
 
-    The calling thread is one of them. Whoever is free takes the next part, so it doesn't wait for
-    threads that are busy otherwise. What ``run`` raises ends the call, after the parts that are
-    begun.
+    The calling thread is one of them; of the others there is one for each processor, for all calls.
+    Whoever is free takes the next part, so it doesn't wait for threads that are busy otherwise.
+    What ``run`` raises ends the call, after the parts that are begun.
     """
+    from concurrent.futures import wait  # takes long to import
+
     size = min(_ITEMS_PER_PART, -(-len(items) // thread_count))
     parts = [items[first : first + size] for first in range(0, len(items), size)]
     remaining = deque(enumerate(parts))
@@ -48,15 +50,18 @@ def run_in_parts(
                 remaining.clear()
                 raise
 
-    pool = _shared_pool()
-    others = [pool.submit(take_parts) for _ in range(min(thread_count, len(parts)) - 1)]
+    others: list[Future[None]] = []
     try:
+        pool = _shared_pool()
+        for _ in range(min(thread_count, len(parts)) - 1):
+            others.append(pool.submit(take_parts))
         take_parts()
     finally:
         remaining.clear()
-        for other in others:
-            if not other.cancel():
-                other.result()
+        begun = [other for other in others if not other.cancel()]
+        wait(begun)
+    for other in begun:
+        other.result()
     return [results[place] for place in range(len(parts))]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reference.run_folder import BEST, LAST
+from reference.checkpoint_names import BEST, LAST
 
 MODELS: Final = ("fast", "accurate")
 RECIPES: Final = Path(__file__).parent / "recipes"
@@ -32,15 +32,15 @@ TERMS: Final = (
 
 @dataclass(frozen=True)
 class Step:
-    """A command of this package, its words without ``python -m``, and the file that it leaves.
+    """A command of this package, its words without ``python -m``, and the file that it writes.
 
-    ``end``: the file that tells that it is over: its own, or where it leaves unfinished ones,
-    checkpoints, that of the next step.
+    ``done_when`` this file exists, the step is over: its own, or where its own may be unfinished,
+    as a checkpoint, that of the next step.
     """
 
     words: tuple[str, ...]
-    product: Path
-    end: Path
+    writes: Path
+    done_when: Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,26 +103,31 @@ def steps(model: str, data: Path, out: Path) -> list[Step]:
     ]
 
 
-def _step(product: Path, command: str, *words: object) -> Step:
+def _step(writes: Path, command: str, *words: object) -> Step:
     """A command whose last option is the file that it writes."""
-    return Step((f"reference.{command}", *map(str, words), str(product)), product, product)
+    return Step((f"reference.{command}", *map(str, words), str(writes)), writes, writes)
 
 
-def _training(folder: Path, end: Path, recipe: str, *data_and_options: object) -> Step:
+def _training(folder: Path, done_when: Path, recipe: str, *data_and_options: object) -> Step:
     words = ("--recipe", RECIPES / f"{recipe}.toml", "--data", *data_and_options, "--out", folder)
-    return Step(("reference.train", *map(str, words)), folder / LAST, end)
+    return Step(("reference.train", *map(str, words)), folder / LAST, done_when)
 
 
 def _run(step: Step, is_dry: bool) -> int:
     """The exit status of a step; 0, without running it, where it is over."""
-    if step.end.exists():
+    if step.done_when.exists():
         return 0
-    words = [*step.words, *(["--resume"] if step.product.exists() else [])]
+    words = [*step.words, *(["--resume"] if step.writes.exists() else [])]
     print(f"python -m {shlex.join(words)}", flush=True)
     if is_dry:
         return 0
-    step.product.parent.mkdir(parents=True, exist_ok=True)
-    return subprocess.run([sys.executable, "-m", *words]).returncode
+    step.writes.parent.mkdir(parents=True, exist_ok=True)
+    with subprocess.Popen([sys.executable, "-m", *words]) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                pass  # which reached the step too: it ends by itself, with its checkpoint written
 
 
 if __name__ == "__main__":

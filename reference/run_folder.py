@@ -17,8 +17,6 @@ from reference.atomic import write_atomically
 from reference.recipe import Recipe, to_values
 from reference.shape_model import FittedShapeModel, modes
 
-LAST = "last.pt"
-BEST = "best.pt"
 PREVIEW_COLUMNS = 8
 PREVIEW_SCALE = 2
 MARKED_ROWS_MAX = 20

@@ -23,6 +23,7 @@ from reference.borrowed_shape_model import (
     read_shape_model,
 )
 from reference.checkpoint import Checkpoint, CheckpointError, load, save
+from reference.checkpoint_names import BEST, LAST
 from reference.data.augment import network_landmarks
 from reference.data.dataset import Faces, FacesError
 from reference.data.sources import read_weighted
@@ -195,7 +196,7 @@ def _run(trainer: Trainer, folder: Path, goal_percent: float | None) -> int:
             )
             if progress.held_out_percent is None:
                 if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
-                    save(folder / run_folder.LAST, trainer.checkpoint())
+                    save(folder / LAST, trainer.checkpoint())
                     saved_at = time.monotonic()
                 return is_interrupted()
             _keep(trainer, folder, progress.held_out_percent)
@@ -210,7 +211,7 @@ def _run(trainer: Trainer, folder: Path, goal_percent: float | None) -> int:
 
         trainer.run(report)
         if is_interrupted():
-            save(folder / run_folder.LAST, trainer.checkpoint())
+            save(folder / LAST, trainer.checkpoint())
             bar.write(f"interrupted at step {trainer.step}; --resume goes on from there")
             return 130
     if goal_percent is not None and trainer.best_percent >= goal_percent:
@@ -230,8 +231,8 @@ def _keep(trainer: Trainer, folder: Path, held_out_percent: float) -> None:
     checkpoint = trainer.checkpoint()
     # The best one first: killed in between, the last one doesn't know of it, and finds it again.
     if is_best:
-        save(folder / run_folder.BEST, checkpoint)
-    save(folder / run_folder.LAST, checkpoint)
+        save(folder / BEST, checkpoint)
+    save(folder / LAST, checkpoint)
     run_folder.write_log(folder, trainer.log)
     run_folder.write_curves(folder, trainer.log)
 
@@ -331,7 +332,7 @@ def _use_cores(device: torch.device, workers: int) -> None:
 def _checkpoint_to_resume(
     options: argparse.Namespace, recipe: Recipe, data: TrainingData
 ) -> Checkpoint | None:
-    path = options.out / run_folder.LAST
+    path = options.out / LAST
     if options.resume:
         checkpoint = load(path)
         if checkpoint.recipe != recipe:

@@ -256,18 +256,25 @@ def _video_output(path: Path, frames_per_second: float) -> Iterator[Output]:
 @contextmanager
 def _window_output() -> Iterator[Output]:
     cv2 = import_cv2()
+    was_open = False
 
     def show(frame: Frame, faces: list[Face]) -> bool:
         cv2.imshow(_WINDOW, np.ascontiguousarray(draw_faces(frame.rgb, faces)[..., ::-1]))
         is_ended = cv2.waitKey(1) & 0xFF in _KEYS_TO_END
-        # A window that was closed would be opened again by the next frame.
-        return not is_ended and is_open()
+        return not is_ended and not is_closed()
 
-    def is_open() -> bool:
+    def is_closed() -> bool:
+        """Whether the user closed the window, which the next frame would open again.
+
+        GTK never says that a window is open; then none counts as closed.
+        """
+        nonlocal was_open
         try:
-            return bool(cv2.getWindowProperty(_WINDOW, cv2.WND_PROP_VISIBLE) >= 1)
+            is_open = cv2.getWindowProperty(_WINDOW, cv2.WND_PROP_VISIBLE) >= 1
         except cv2.error:  # what Qt says where the last window was closed
-            return False
+            is_open = False
+        was_open = was_open or is_open
+        return was_open and not is_open
 
     try:
         yield show

@@ -81,8 +81,8 @@ def _resized(gray: Gray, height: int, width: int, *, widen: bool) -> Floats:
 def rgb_to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Part of a photo, ``uint8`` (H, W, 3), to gray (H, W): what ``image.rgb_to_gray`` gives.
 
-    It does so itself for pixels that aren't three neighbouring bytes each, in either order, and
-    for rows that are narrower than a vector.
+    Which is called for pixels that aren't three neighbouring bytes each, in either order, and for
+    rows that are narrower than a vector.
     """
     height, width, _ = pixels.shape
     row_bytes, pixel_bytes, channel_bytes = pixels.strides
@@ -99,7 +99,8 @@ def rgb_to_gray(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     call[s.CALL_STEPS], call[s.CALL_STEP_COUNT] = ctypes.addressof(step), 1
     call[s.CALL_CROPS], call[s.CALL_IMAGE_COUNT] = ctypes.addressof(crop), 1
     call[s.CALL_OUT] = _address(gray)
-    objects.library(is_basic=True).run(ctypes.addressof(call))
+    library = objects.library(is_basic=True)  # whose code must stay where it is
+    library.run(ctypes.addressof(call))
     return gray
 
 
@@ -185,8 +186,8 @@ class CompiledBackend:
         self._normalisation = normalisation
         self._shape_model = shape_model
         self._plan = self._make_plan()
-        # As many as there were calls at the same time: the threads of a batch come and go, and the
-        # memory of a new arena has to be found by the system first.
+        # As many as there were calls at the same time: the memory of a new arena has to be found by
+        # the system first.
         self._free_workspaces: list[_Workspace] = []
         self._input_shape = network.input_shape
         self._image_steps = _Steps(self._plan.steps)
@@ -271,8 +272,10 @@ class CompiledBackend:
             raise ValueError("landmarks need a shape model, and this backend was given none")
         coordinates = self._shape_model.mean.size
         if self._both_steps is None:
-            landmarks = self.landmarks(crops).reshape(len(crops), coordinates)
-            return np.concatenate([self.outputs(crops), landmarks], axis=1)
+            outputs = self.outputs(crops)
+            parameters = split_outputs(outputs, self._shape_model)
+            landmarks = parameters.crop_landmarks([crop.shape for crop in crops])
+            return np.concatenate([outputs, landmarks.reshape(len(crops), coordinates)], axis=1)
         columns = self._plan.output_count + coordinates
         both = np.empty((len(crops), columns), np.float32)
         self._run_crops(self._both_steps, crops, both)

@@ -13,7 +13,8 @@ whose place in cpu.py's table is the first argument. A CONVOLUTION step, from th
                 MR · NR/V multiply-adds of V floats, unrolled
 
 All memory is given from outside, as bare pointers: ``p[i]`` is the i-th number, ``at(p, n)`` the
-pointer n numbers further on. ``weights``, ``arena``, images and results are float32; a step, a
+pointer n numbers further on. ``weights``, ``arena``, images and results are float32 (but those
+of GRAY, which are bytes); a step, a
 crop and the call itself are rows of int64 whose columns steps.py names. Parameters are ``Any``
 because Numba infers their types, from RUN_ARGUMENTS. Nothing is allocated, checked or raised here:
 the plan has seen to it that all offsets fit. Images in the arena are channels last: [row, column,

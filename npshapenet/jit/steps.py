@@ -35,7 +35,7 @@ BASIC_KINDS = frozenset(
 )
 
 # Activations, in the columns named ACTIVATION: computed by Emitter.store_activated and
-# rare_steps.add; named in layer_steps, network.Activation and plain.activate. Each must give 0 for
+# rare_steps.add; named in layer_steps, layers.Activation and plain.activate. Each must give 0 for
 # 0: channels that only fill up a pixel stay 0.
 NONE, RELU, HARD_SWISH = range(3)
 

@@ -55,10 +55,10 @@ def emit_gray(
     third: Value,
     row: Value,
 ) -> None:
-    """``row[x] = (first · source[x, 0] + second · source[x, 1] + third · source[x, 2] + ½) / 2¹⁶``
+    """``row[x] = (Σ share[c] · source[x, c] + 2¹⁵) / 2¹⁶`` for the ``width`` ≥ V columns x.
 
-    for the ``width`` ≥ V columns x, ½ being 2¹⁵; source and row are bytes. The last vector is moved
-    back onto its neighbour.
+    ``first``, ``second`` and ``third`` are the shares; source and row are bytes. The last vector is
+    moved back onto its neighbour.
     """
     build, lanes = emit.builder, range(emit.width)
     byte, integer = ir.IntType(8), ir.IntType(32)

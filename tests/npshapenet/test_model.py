@@ -473,6 +473,7 @@ print(npshapenet.model._default_model)
 def test_the_public_face():
     assert all(hasattr(npshapenet, name) for name in npshapenet.__all__)
     assert set(npshapenet.__all__) <= set(dir(npshapenet))
+    assert npshapenet.openings.mouth_opening
     with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
         npshapenet.no_such_name  # noqa: B018
     assert npshapenet.__version__.count(".") == 2

@@ -28,11 +28,16 @@ def test_threads_work_at_the_same_time():
 
 
 def test_threads_are_kept():
-    run_in_parts(len, [1] * 64, 2)
-    before = threading.active_count()
-    for _ in range(20):
-        run_in_parts(len, [1] * 64, 2)
-    assert threading.active_count() <= max(before, os.cpu_count() or 1)
+    processors, seen = os.cpu_count() or 1, set()
+
+    def run(part):
+        both.wait()
+        seen.add(threading.current_thread())
+
+    for _ in range(2 * processors + 2):
+        both = threading.Barrier(2, timeout=60)
+        run_in_parts(run, [1, 2], 2)
+    assert 1 <= len(seen - {threading.current_thread()}) <= processors
 
 
 @pytest.mark.parametrize("in_caller", [True, False])
@@ -55,6 +60,24 @@ def test_an_error_ends_the_call(in_caller):
     assert len(begun) < 40
 
 
+def test_no_part_is_running_when_the_call_has_ended():
+    """Also where two threads fail, and the first of them first."""
+    running, all_there = set(), threading.Barrier(3, timeout=60)
+
+    def run(part):
+        running.add(part[0])
+        all_there.wait()
+        time.sleep(0.2 * part[0])
+        running.remove(part[0])
+        raise ValueError(f"part {part[0]}")
+
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("needs two threads beside this one")
+    with pytest.raises(ValueError, match="part"):
+        run_in_parts(run, [0, 1, 2], 3)
+    assert not running
+
+
 def test_busy_threads_are_not_waited_for():
     """Their batch may take minutes: the caller does what they would have done."""
     go_on, count = threading.Event(), os.cpu_count() or 1
@@ -69,6 +92,7 @@ def test_busy_threads_are_not_waited_for():
     all_there.wait()
     try:
         assert run_in_parts(sum, [1] * 64, 2) == [8] * 8
+        assert busy.is_alive()
     finally:
         go_on.set()
         busy.join(60)

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import subprocess
+import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from reference import reproduce
+
+
+class Ended(nullcontext[None]):
+    """Stands for a process that has ended."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+    def __enter__(self) -> Any:
+        return self
+
+    def wait(self) -> int:
+        return self.status
 
 
 @pytest.fixture
@@ -17,16 +36,16 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that were run, each of which leaves its file and does nothing else."""
     commands: list[list[str]] = []
 
-    def run(command: list[str]) -> SimpleNamespace:
+    def run(command: list[str]) -> Ended:
         commands.append(command[2:])
         folder_or_file = Path(command[command.index("--out") + 1])
         is_training = command[2] == "reference.train"
         product = folder_or_file / "last.pt" if is_training else folder_or_file
         product.parent.mkdir(parents=True, exist_ok=True)
         product.touch()
-        return SimpleNamespace(returncode=0)
+        return Ended(0)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", run)
     return commands
 
 
@@ -35,6 +54,7 @@ def test_every_step_is_a_command_that_misses_only_its_files(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The parser of each takes the words; then the first file is not there."""
+    pytest.importorskip("torch", reason="the steps are PyTorch's")
     (tmp_path / "out").mkdir()
     for step in reproduce.steps(model, tmp_path / "data", tmp_path / "out"):
         module = importlib.import_module(step.words[0])
@@ -53,8 +73,8 @@ def test_each_step_reads_what_an_earlier_one_wrote(model: str, tmp_path: Path) -
             if file.startswith(str(tmp_path)):
                 # Which of a run's checkpoints is the best one, training decides.
                 assert file.replace("best.pt", "last.pt") in written
-        written.add(str(step.product))
-    assert step.product == tmp_path / f"{model}.npz"
+        written.add(str(step.writes))
+    assert step.writes == tmp_path / f"{model}.npz"
 
 
 def test_broken_off_it_goes_on(ran: list[list[str]], tmp_path: Path) -> None:
@@ -83,7 +103,7 @@ def test_broken_off_it_goes_on(ran: list[list[str]], tmp_path: Path) -> None:
 def test_a_step_that_fails_is_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda command: SimpleNamespace(returncode=130))
+    monkeypatch.setattr(subprocess, "Popen", lambda command: Ended(130))
     assert reproduce.main(["accurate", "--data", "photos", "--out", str(tmp_path)]) == 130
     assert capsys.readouterr().out.count("python -m ") == 1
 
@@ -96,3 +116,40 @@ def test_a_dry_run_runs_nothing(
     assert capsys.readouterr().out.count("python -m reference.") == 9
     assert not ran
     assert not out.exists()
+
+
+SLOWLY = """
+import signal, sys, time
+from pathlib import Path
+
+def end(*_):
+    time.sleep(1)
+    Path("checkpoint").touch()
+    sys.exit(130)
+
+signal.signal(signal.SIGINT, end)
+Path("begun").touch()
+time.sleep(60)
+"""
+WITH_THAT_STEP = """
+import sys
+from pathlib import Path
+from reference import reproduce
+reproduce.steps = lambda *_: [reproduce.Step(("slowly",), Path("never"), Path("never"))] * 2
+sys.exit(reproduce.main(["fast", "--data", "photos", "--out", "."]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_lets_a_step_write_its_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "slowly.py").write_text(SLOWLY)
+    here = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, here)))}
+    command = [sys.executable, "-c", WITH_THAT_STEP]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
+    assert (tmp_path / "checkpoint").exists()
