@@ -48,7 +48,7 @@ def fenced(size, at_end):
         assert libc.mprotect(whole.ctypes.data + fence, PAGE, 0) == 0
     return whole[start : start + size]
 
-def check(network, crop_shape=None, kind=np.uint8, landmarks=0, **given):
+def check(network, crop_shape=None, kind=np.uint8, landmarks=0, both=False, **given):
     rng = np.random.default_rng(0)
     tensors = {name: rng.normal(0, 0.3, shape).astype(np.float32)
                for name, shape in network.tensor_shapes().items()} | given
@@ -70,6 +70,8 @@ def check(network, crop_shape=None, kind=np.uint8, landmarks=0, **given):
         scratch_floats = scratch_size(crop_shape, size, objects.registers().floats)
     if landmarks:
         steps, out_size = plan.landmark_steps, 2 * landmarks
+    if both:
+        steps, out_size = plan.both_steps, out_size + plan.output_count
     results = []
     for at_end in (False, True):
         def place(array):
@@ -134,15 +136,17 @@ for crop_shape in ((1, 1), (16, 16), (17, 90), (150, 150), (33, 16), (3, 40), (7
             check(network, crop_shape, kind)
             for landmarks, outputs in ((1, 5), (5, 9), (68, 24)):
                 layers = (*network.layers, Dense("d", "c", outputs))
-                check(Network(network.input_shape, layers), crop_shape, kind, landmarks)
+                for both in (False, True):
+                    check(Network(network.input_shape, layers), crop_shape, kind, landmarks, both)
 for height, width in ((1, 16), (3, 17), (40, 63), (150, 150)):
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    for at_end in (False, True):
-        source, out = fenced(pixels.size, at_end), fenced(height * width, at_end)
-        source[:] = pixels.ravel()
+    for at_end, pitch in ((False, 3 * width), (True, 3 * width), (False, 3 * width + 7)):
+        photo = np.random.default_rng(0).integers(0, 256, (height, pitch), np.uint8)
+        pixels = photo[:, : 3 * width].reshape(height, width, 3)
+        source, out = fenced(photo.size, at_end), fenced(height * width, at_end)
+        source[:] = photo.ravel()
         step, crop, call = (np.zeros(columns, np.int64)
                             for columns in (s.COLUMNS, s.CROP_COLUMNS, s.CALL_COLUMNS))
-        step[[s.KIND, s.INPUT_ROW]] = s.GRAY, 3 * width
+        step[[s.KIND, s.INPUT_ROW]] = s.GRAY, pitch
         step[[s.FIRST_SHARE, s.SECOND_SHARE, s.THIRD_SHARE]] = image.LUMA_SHARES
         crop[[s.CROP_ADDRESS, s.CROP_HEIGHT, s.CROP_WIDTH]] = source.ctypes.data, height, width
         call[[s.CALL_STEPS, s.CALL_STEP_COUNT]] = step.ctypes.data, 1

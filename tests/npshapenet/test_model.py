@@ -88,7 +88,7 @@ def test_parameters_and_landmarks_at_once(which, model, crops):
     parameters, landmarks = model.parameters_and_landmarks(chosen)
     np.testing.assert_array_equal(landmarks, model.predict(chosen))
     expected = model.parameters(chosen)
-    for name in ("scores", "scale", "angle_rad", "translation"):
+    for name in ("scores", "scale", "angle_rad", "translation", "quality"):
         np.testing.assert_array_equal(getattr(parameters, name), getattr(expected, name))
 
 
