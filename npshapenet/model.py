@@ -37,7 +37,7 @@ DEFAULT_MODEL: Final = "fast"
 
 _MODELS_FOLDER: Final = os.path.join(os.path.dirname(__file__), "models")
 #: For fewer a second thread, which has to be woken, gains little.
-_CROPS_PER_THREAD_MIN: Final = 16
+_CROPS_PER_THREAD_MIN: Final = 8
 
 
 class Backend(Protocol):
