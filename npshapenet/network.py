@@ -6,7 +6,6 @@ layer by its name, and the output of the last layer is the output of the network
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -97,9 +96,7 @@ def to_json(network: Network) -> dict[str, Any]:
     """The graph as plain JSON values, for the metadata of a weights file."""
     return {
         "input_shape": list(network.input_shape),
-        "layers": [
-            {"type": type(layer).__name__, **dataclasses.asdict(layer)} for layer in network.layers
-        ],
+        "layers": [{"type": type(layer).__name__, **layer._asdict()} for layer in network.layers],
     }
 
 
@@ -115,34 +112,32 @@ def from_json(value: Any) -> Network:
 def _layer_from_json(entry: Any) -> Layer:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         raise NetworkError(f"a layer must be an object with a name, not {_short(entry)}")
-    name = str(_field_value("", "name", "str", entry["name"]))
+    name = str(_field_value("", "name", str, entry["name"]))
     layer_type = LAYER_TYPES.get(str(entry.get("type")))
     if layer_type is None:
         raise NetworkError(
             f"layer {name!r} has the unknown type {_short(entry.get('type'))}; "
             f"known are {', '.join(LAYER_TYPES)}"
         )
-    fields = {field.name: field for field in dataclasses.fields(layer_type)}
+    fields = layer_type.__annotations__
     values = {key: value for key, value in entry.items() if key != "type"}
-    required = {key for key, field in fields.items() if field.default is dataclasses.MISSING}
+    required = set(fields) - set(layer_type._field_defaults)
     if not required <= set(values) <= set(fields):
         raise NetworkError(
             f"layer {name!r} must have {', '.join(fields)}; it has {_short(list(values))}"
         )
-    return layer_type(
-        **{key: _field_value(name, key, str(fields[key].type), values[key]) for key in values}
-    )
+    return layer_type(**{key: _field_value(name, key, fields[key], values[key]) for key in values})
 
 
-def _field_value(layer: str, key: str, annotation: str, value: Any) -> Any:
+def _field_value(layer: str, key: str, annotation: Any, value: Any) -> Any:
     where = f"layer {layer!r}: {key}"
-    if annotation == "str":
+    if annotation is str:
         valid = isinstance(value, str) and re.fullmatch(_LAYER_NAME, value) is not None
-    elif annotation == "Activation":
+    elif annotation == Activation:
         valid = value in get_args(Activation)
-    elif annotation == "float":
+    elif annotation is float:
         valid = isinstance(value, float) and 0 < value < 1
-    elif annotation == "int":
+    elif annotation is int:
         valid = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 20
     else:
         return _integers(where, value, 2)

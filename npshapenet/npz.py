@@ -15,8 +15,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -44,8 +43,7 @@ class NpzError(ValueError):
     """What is wrong with the file; the message names the member, not the file."""
 
 
-@dataclass(frozen=True, eq=False)
-class Member:
+class Member(NamedTuple):
     """One .npy file within an .npz file: ``size`` bytes, once ``packed`` is inflated."""
 
     name: str

@@ -19,7 +19,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -55,8 +55,7 @@ class WeightsError(ValueError):
     """A weights file, or what should become one, is not as it must be."""
 
 
-@dataclass(frozen=True)
-class Normalisation:
+class Normalisation(NamedTuple):
     """From gray to what the network reads: gray in 0–1, times ``scale``, plus ``offset``."""
 
     scale: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -63,8 +63,7 @@ class Image:
         return np.lib.stride_tricks.as_strided(arena[self.origin :], self.shape, strides)
 
 
-@dataclass(frozen=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """An image, the operation that writes it and the last one that reads it, by their numbers in
     running order."""
 

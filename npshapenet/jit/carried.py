@@ -7,8 +7,7 @@ is imported. They lie in the installed package, so they are trusted as its Pytho
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from npshapenet.jit import cpu, machine_code
 from npshapenet.jit.machine_code import MachineCode
@@ -16,8 +15,7 @@ from npshapenet.jit.machine_code import MachineCode
 FOLDER = os.path.join(os.path.dirname(__file__), "carried_code")
 
 
-@dataclass(frozen=True)
-class Level:
+class Level(NamedTuple):
     """What CPUs have in common that code is compiled for."""
 
     name: str

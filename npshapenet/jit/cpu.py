@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from dataclasses import dataclass
 from typing import NamedTuple
 
 Tile = tuple[int, int]  # pixels (MR), vector registers of channels (NR / V)
@@ -33,8 +32,7 @@ class DepthwiseTile(NamedTuple):
     is_broadcast: bool = False
 
 
-@dataclass(frozen=True)
-class Registers:
+class Registers(NamedTuple):
     """The tiles for one kind of vector register; the table below says how they were chosen."""
 
     name: str
@@ -98,8 +96,7 @@ NEON = Registers(  # 32 registers of 4
 REGISTERS = {registers.name: registers for registers in (AVX512, AVX, SSE2, NEON)}
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """For which machine to compile, as LLVM names it."""
 
     triple: str

@@ -14,8 +14,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _FILE_HEADER = struct.Struct("<16s2HI3QI6H")
 _SECTION = struct.Struct("<2I4Q2I2Q")
@@ -33,8 +32,7 @@ class LinkError(ValueError):
     """The object file needs more than can be done here; the message says what."""
 
 
-@dataclass(frozen=True)
-class _Section:
+class _Section(NamedTuple):
     """An entry of the section table: the parts of an object file."""
 
     kind: int

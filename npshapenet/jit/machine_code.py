@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from npshapenet.jit.cpu import REGISTERS, Registers
 
@@ -15,8 +15,7 @@ _HEADER = struct.Struct("<8sqI")  # name of the registers, entry, CRC-32 of the 
 _NO_ENTRY = -1
 
 
-@dataclass(frozen=True)
-class MachineCode:
+class MachineCode(NamedTuple):
     """What the compiler made: code that is linked already (see linking.py), or an object file."""
 
     registers: Registers  # whose tiles it has

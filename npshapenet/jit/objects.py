@@ -17,8 +17,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from npshapenet.jit import carried, cpu, linking, machine_code
 from npshapenet.jit.machine_code import RUN, MachineCode, checksum
@@ -49,8 +48,7 @@ _SECONDS_TO_COMPILE = {True: 4, False: 5}  # with the basic kinds of steps alone
 _RUN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-@dataclass(frozen=True)
-class Library:
+class Library(NamedTuple):
     """The loaded engine."""
 
     run: Any  # the engine's entry as a C function

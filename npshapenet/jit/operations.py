@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from npshapenet.jit import steps as s
 from npshapenet.jit.arena import Image, Lifetime, rounded_up
@@ -11,8 +11,7 @@ from npshapenet.layers import Add, Convolution, Dense, Layer, Shape
 from npshapenet.network import INPUT, Network
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """One layer, or a convolution and the addition that follows it, as one computation."""
 
     layer: Layer
@@ -34,8 +33,8 @@ def find_operations(network: Network, *, fuse: bool) -> list[Operation]:
             if before is not None:
                 index = operations.index(before)
                 other = layer.other if layer.input == before.name else layer.input
-                operations[index] = replace(
-                    before, name=layer.name, activation=activation, addend=other
+                operations[index] = before._replace(
+                    name=layer.name, activation=activation, addend=other
                 )
                 continue
         operations.append(Operation(layer, layer.name, layer.inputs, activation))

@@ -242,7 +242,7 @@ def test_perturbing_one_number_of_the_original_is_found(layer_name, tensor, orig
     layer = next(layer for layer in original.network.layers if layer.name == layer_name)
     channels = shapes[layer.input][0]
     size = tuple(extent + 3 for extent in layer.kernel)
-    network = Network((channels, *size), (replace(layer, input=INPUT, activation="none"),))
+    network = Network((channels, *size), (layer._replace(input=INPUT, activation="none"),))
     tensors = {name: original.weights.tensors[name] for name in network.tensor_shapes()}
     image = np.random.default_rng(0).random(network.input_shape, dtype=np.float32)
     ours = make_backend(network, tensors).layer_outputs(image)
