@@ -334,6 +334,8 @@ def _checkpoint_to_resume(
 ) -> Checkpoint | None:
     path = options.out / LAST
     if options.resume:
+        if not path.exists():
+            raise UsageError(f"{path} isn't there: nothing to go on with, leave --resume out")
         checkpoint = load(path)
         if checkpoint.recipe != recipe:
             raise UsageError(f"{path} was trained with other settings than {options.recipe}")

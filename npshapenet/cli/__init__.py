@@ -19,7 +19,7 @@ PIPE_CLOSED: Final = 128 + 13
 _EXAMPLES: Final = (
     "npshapenet demo                                  on a photo that comes with it",
     "npshapenet predict portrait.jpg --box 175 76 266 167",
-    "npshapenet predict face-crops/*.png --out landmarks.csv --draw overlays",
+    "npshapenet predict face-crops/*.png --whole --out landmarks.csv --draw overlays",
     "npshapenet video talk.mp4 --out talk-landmarks.mp4",
     "npshapenet info                                  what the bundled weights are",
 )

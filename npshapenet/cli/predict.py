@@ -83,7 +83,7 @@ def add_to(subcommands: Any) -> None:
         choices=("auto", *get_args(DetectorName)),
         default="auto",
         help="what finds the faces where neither --box nor --whole is given; default: auto, "
-        "the first of these that is installed",
+        "dlib where it is installed, else OpenCV",
     )
     parser.add_argument(
         "--looks",

@@ -239,7 +239,7 @@ class TestResume:
 
     def test_nothing_to_resume_is_said(self, train, tmp_path, capsys):
         assert train("run", "--resume") == 1
-        assert "last.pt: no such file" in capsys.readouterr().err
+        assert "last.pt isn't there: nothing to go on with" in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
 
 
