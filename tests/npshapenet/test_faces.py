@@ -37,7 +37,7 @@ def with_quality(weights: Weights) -> Weights:
     *layers, head = weights.network.layers
     network = dataclasses.replace(
         weights.network,
-        layers=(*layers, dataclasses.replace(head, out_features=head.out_features + 1)),
+        layers=(*layers, head._replace(out_features=head.out_features + 1)),
     )
     tensors = dict(weights.tensors)
     row = np.zeros_like(tensors["head.weight"][:1])

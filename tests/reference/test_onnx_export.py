@@ -58,7 +58,7 @@ def with_quality_and_limits(weights: Weights) -> Weights:
     return dataclasses.replace(
         weights,
         network=Network(
-            weights.network.input_shape, (*layers, dataclasses.replace(head, out_features=outputs))
+            weights.network.input_shape, (*layers, head._replace(out_features=outputs))
         ),
         tensors=tensors,
         shape_model=dataclasses.replace(weights.shape_model, limits=limits),
