@@ -75,8 +75,8 @@ class Lifetime(NamedTuple):
 def place(lifetimes: Sequence[Lifetime], *, share: bool = True) -> int:
     """Give each image its offset, first fit; the floats that the arena needs.
 
-    Images that are never alive together share memory, unless ``share`` is false, so that all
-    of it stays in a near cache.
+    Images that are never alive together share memory, so that all of it stays in a near cache; with
+    ``share`` false none do.
     """
     placed: list[Lifetime] = []
     for new in sorted(lifetimes, key=lambda lifetime: lifetime.first):

@@ -59,11 +59,11 @@ def _depthwise_tiles(
 # Columns of the kernel, stride, and whether the image has a single channel.
 _SLIDING = ((3, 1, False), (3, 2, False), (5, 1, False), (5, 2, False), (3, 2, True))
 
-# At least 8 accumulators hide the latency of a multiply-add (4 cycles, two a cycle); more
-# accumulators mean fewer loads for each. The plan takes, layer by layer, the tiles that waste
-# least of a row of pixels and of the channels; those of 1 pixel serve dense layers, and what is
-# smaller than any other tile.
-# The first tile of one vector and the last (1, 1) serve the resize as well.
+# A CPU starts two multiply-adds a cycle, and each sum is ready only 4 cycles later, its latency:
+# with 8 accumulators in turn none is waited for. More mean fewer loads for each. The plan takes,
+# layer by layer, the tiles that waste least of a row of pixels and of the channels; those of 1
+# pixel serve dense layers, and what is smaller than any other tile.
+# The first tile, which must be of one vector, and the last, (1, 1), serve the resize as well.
 AVX512 = Registers(  # 32 registers of 16; (28, 1) is no faster than (14, 1)
     "AVX-512",
     16,

@@ -7,6 +7,11 @@ will exist when the code runs.
 
 A function is made of *blocks*, which end in a jump; a *phi* at the start of a block is a value
 that depends on the block jumped from: that is how a loop carries its variables.
+
+Of the names: ``gep`` is a pointer plus an offset; ``bitcast`` the same bits as another type;
+``icmp`` and ``fcmp`` compare; ``select(c, a, b)`` is a where c holds, else b; ``branch``,
+``cbranch`` and ``switch`` jump to one, two or many blocks; ``position_at_end`` says to which block
+is appended from now on.
 """
 
 from __future__ import annotations
@@ -167,6 +172,7 @@ class Emitter:
         registers for them and moves accumulators to memory and back.
         """
         nothing = ir.FunctionType(VOID, [])
+        # "~{memory}": it may have changed memory, as far as LLVM knows.
         self.builder.asm(nothing, "", "~{memory}", [], side_effect=True)
 
     def opaque(self, pointer: Value) -> Value:
@@ -176,6 +182,7 @@ class Emitter:
         for a chain of additions.
         """
         same = ir.FunctionType(pointer.type, [pointer.type])
+        # No instruction; "=r,0": the result is in the register of the argument.
         return self.builder.asm(same, "", "=r,0", [pointer], side_effect=False)
 
     def loop(
@@ -184,9 +191,10 @@ class Emitter:
         carried: Sequence[Value],
         body: Callable[[list[Value]], list[Value]],
     ) -> list[Value]:
-        """Run ``body`` ``count`` times; what it returns, it is given in the next round.
+        """Make a loop, which the CPU will go through ``count`` times.
 
-        Returns the carried values after the last round.
+        ``body`` is called once, now: it appends the instructions of one round, and what it returns
+        is what the next round is given. Returns the carried values after the last round.
         """
         before = self.builder.block
         head, inside, after = (
@@ -194,15 +202,15 @@ class Emitter:
         )
         self.builder.branch(head)
         self.builder.position_at_end(head)
-        done = self.builder.phi(INDEX)
-        done.add_incoming(self.index(0), before)
+        round_number = self.builder.phi(INDEX)
+        round_number.add_incoming(self.index(0), before)
         current = [self.builder.phi(value.type) for value in carried]
         for phi, value in zip(current, carried, strict=True):
             phi.add_incoming(value, before)
-        self.builder.cbranch(self.builder.icmp_signed("<", done, count), inside, after)
+        self.builder.cbranch(self.builder.icmp_signed("<", round_number, count), inside, after)
         self.builder.position_at_end(inside)
         following = body(list(current))
-        done.add_incoming(self.builder.add(done, self.index(1)), self.builder.block)
+        round_number.add_incoming(self.builder.add(round_number, self.index(1)), self.builder.block)
         for phi, value in zip(current, following, strict=True):
             phi.add_incoming(value, self.builder.block)
         self.builder.branch(head)
@@ -217,10 +225,11 @@ class Emitter:
         walks: Sequence[Walk],
         body: Callable[[list[Value]], None],
     ) -> None:
-        """Run ``body`` for each tile of an image of ``rows`` × ``row_pixels`` pixels.
+        """Make the loops over all tiles of an image of ``rows`` × ``row_pixels`` pixels.
 
-        It is given where the tile's first pixel is in the image of each of ``walks``. The last
-        tile of a row is moved back onto its neighbour instead of being shorter.
+        ``body``, called once, appends the instructions of one tile. It is given where the tile's
+        first pixel is in the image of each of ``walks``. The last tile of a row is moved
+        back onto its neighbour instead of being shorter.
         """
         build = self.builder
         size = self.index(tile_pixels)
@@ -249,9 +258,10 @@ class Emitter:
         then: Callable[[], list[Value]],
         otherwise: Callable[[], list[Value]],
     ) -> list[Value]:
-        """The values of ``then()`` or of ``otherwise()``; only that one runs.
+        """The values of ``then()`` or of ``otherwise()``.
 
-        The two may open blocks of their own: loops and choices nest.
+        Both are called now and append their instructions; the CPU runs only those of one. The two
+        may open blocks of their own: loops and choices nest.
         """
         ends = []
         blocks = [self.builder.append_basic_block(name) for name in ("then", "else", "after")]

@@ -1,7 +1,8 @@
 """The microkernels, and what else plain Numba lacks, as functions that Numba can call.
 
-``@intrinsic`` makes one from the types of its arguments and a function that appends the LLVM
-instructions; the Python parameters of the decorated function only name the arguments.
+Numba calls a function marked ``@intrinsic`` while it compiles, with the *types* of the arguments.
+It returns a signature (``result(first, second)``: a type, called, makes one) and a function that
+appends the LLVM instructions, which is given the arguments as ``values``.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ class _PixelRow:
         self._three = emit.builder.mul(pitch, emit.index(3))
 
     def from_first(self, first: Value) -> list[Value]:
-        """Every third pixel gets a pointer; the others are one or two pitches away: an
-        instruction's address may be a register plus once or twice another. A pointer for each
-        would not fit into the registers."""
+        """For three pixels one pointer is kept, to the first; the others are reached as pointer +
+        pitch and pointer + 2 · pitch, which a load computes by itself. A pointer for each pixel
+        would take more registers than there are."""
         pointers = []
         anchor = first
         for pixel in range(self._pixels):
@@ -72,6 +72,7 @@ def _emit_convolution(
 
     build = emit.builder
     depth = build.mul(runs, run_length)
+    # From the last input of a run to the first of the next.
     run_step = build.add(build.sub(run_pitch, run_length), emit.index(1))
 
     # One loop over the runs' inputs, one k in each round. Unrolled by two or four,
@@ -87,6 +88,7 @@ def _emit_convolution(
                 place = pixel * vectors + vector
                 sums[place] = emit.multiply_add(value, weights[vector], sums[place])
             emit.fence()
+        # One float on, or at a run's end to the next run; a 1×1 convolution has one run.
         run_remaining = build.sub(run_remaining, emit.index(1))
         is_run_done = build.icmp_signed("==", run_remaining, emit.index(0))
         at_input = emit.at(at_input, build.select(is_run_done, run_step, emit.index(1)))

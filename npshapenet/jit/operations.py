@@ -68,9 +68,9 @@ def _fusable(
 def lay_out_images(network: Network, operations: list[Operation]) -> dict[str, Image]:
     """An image for the input and for each operation's output, with the border its readers need.
 
-    The input keeps its channel count, a gray image one float a pixel, where only convolutions
-    read it: they load one float at a time, the others whole vectors. Everything else is filled
-    up to whole vectors.
+    The input keeps its channel count, a gray image one float a pixel, where only convolutions that
+    aren't depthwise read it: they load one float at a time, the others whole vectors.
+    Everything else is filled up to whole vectors.
     """
     shapes = network.shapes()
     borders: dict[str, tuple[int, int]] = {}

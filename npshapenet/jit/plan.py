@@ -47,10 +47,10 @@ class Plan:
     ends: list[int]  # after how many steps each of them is there
     output_count: int
     # The same steps for a gray crop, which is resized straight into the arena; None where the
-    # network's input isn't gray or too narrow for that.
+    # network's input isn't one float a pixel (see lay_out_images) or narrower than a vector.
     crop_steps: NDArray[np.int64] | None
     # From a gray crop to landmarks, and to the outputs with the landmarks behind them; None without
-    # a shape model, or where crop_steps are.
+    # a shape model, where crop_steps is None, and where the outputs are several pixels.
     landmark_steps: NDArray[np.int64] | None
     both_steps: NDArray[np.int64] | None
 

@@ -1,4 +1,4 @@
-"""Steps of layers that few networks have: additions by themselves, enlarged images, norms.
+"""Steps of layers that few networks have: additions by themselves, enlarged images, norms; copies.
 
 As in engine.py, memory is bare pointers, and a step a row of int64 whose columns steps.py names.
 """

@@ -77,7 +77,7 @@ def angle_of(x: Any, y: Any) -> Any:
     """The angle in radians from the x axis to (x, y); 0 for the origin. Within 1e-13.
 
     Halved three times by tan(a / 2) = tan a / (1 + √(1 + tan² a)), so that the series of the
-    arc tangent, up to the 15th power, is long enough.
+    arc tangent, up to the 13th power, is long enough.
     """
     width, height = abs(x), abs(y)
     longer = larger(width, height)

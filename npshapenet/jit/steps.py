@@ -6,13 +6,18 @@ packed weights. A *pixel* is one position of a channels-last image, with all its
 
 How a convolution is cut up, in words that the other modules use too:
 
-*Depth*: the inputs that one output value sums, kh · kw · C of them.
+A *vector register* holds V floats inside the CPU, and one instruction multiplies and adds all of
+them. An *accumulator* is one that holds V sums in the making. There are only 16 or 32 registers;
+then come the caches, the nearest the smallest and fastest, then memory.
+
+*Depth*: the inputs that one output value sums, kh · kw · C of them (where kw > 1, C filled up as
+the pixel is, with weights of 0).
 *Tile*: MR neighbouring output pixels × NR output channels, computed in vector registers of V
 floats. M and N count the rows and columns of a matrix product, R stands for register: the usual
 names. Each CPU has its table of tiles, in cpu.py.
 *Panel*: the packed weights of NR output channels.
 *Depth block*: a part of the depth, whose weights in one panel stay in a near cache.
-*Strip*: the output pixels that go through all panels before the next ones do.
+*Strip*: the output pixels that go through all panels of one width before the next ones do.
 
 An example stands below the table.
 """
@@ -50,8 +55,8 @@ OUTPUT_PIXEL = 5
 OUTPUT_ROW = 6
 ROWS = 7  # of the output
 ROW_PIXELS = 8  # output pixels in a row
-# Of the output, filled up by zeros to a multiple of 16; as they are in LOAD, STORE, COPY, CLAMP,
-# PLACE and MEAN_PLACES.
+# Of the output, filled up by zeros to a multiple of 16; as they are in LOAD, STORE, CLAMP, PLACE,
+# MEAN_PLACES and the COPY of a Join.
 CHANNELS = 9
 ADDEND = 10  # offset of what is added before the activation, or NOWHERE
 ADDEND_ROW = 11  # its pixels are as far apart as the output's
@@ -159,4 +164,7 @@ CROP_ADDRESS, CROP_IS_FLOAT, CROP_HEIGHT, CROP_WIDTH = range(CROP_COLUMNS)
 # vectors, so that NR = 48 and one panel has all channels: PANELS 1, SECOND_PANELS 0. The panel's
 # 288 · 48 floats are more than 8192 (tiles.py), so there are three depth blocks of one run each:
 # BLOCK_ROWS 3, BLOCK_ROW_PITCH 928, BLOCK_COLUMNS 1, RUNS 1, RUN_LENGTH 96. A strip is 512 // 28 =
-# 18 rows, of four tiles each.
+# 18 rows, each of which is four tiles. With a 1×1 kernel, and no border around input and output,
+# the same layer is one row: ROWS 1, ROW_PIXELS 784, INPUT_PIXEL 32, RUNS 1, RUN_LENGTH 32, one
+# depth block, no sums that wait; the panel has (1 + 32) · 48 floats, and the strips are 512 and
+# 272 pixels.

@@ -1,7 +1,8 @@
 """Loops over vectors beside the tiles: rows blended and made gray, places summed, floats cleared
 and copied, mean places.
 
-Written for LLVM like the microkernels, of which they have no part: no sums are held for a tile.
+Written for LLVM like the microkernels, of which they have no part: no sums are held for a tile,
+only in emit_sum_places for one point.
 """
 
 from __future__ import annotations
