@@ -28,7 +28,7 @@ from npshapenet.layers import (
     ShapeFit,
 )
 from npshapenet.network import INPUT, Network
-from npshapenet.shape import ShapeModel, split_outputs
+from npshapenet.shape import ShapeModel, split_outputs, with_landmarks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -261,12 +261,8 @@ class PlainBackend:
     def outputs_and_landmarks(self, crops: Sequence[Gray]) -> Floats:
         if self.shape_model is None:
             raise ValueError("landmarks need a shape model, and this backend was given none")
-        outputs = self.outputs(crops)
-        parameters = split_outputs(outputs, self.shape_model)
-        landmarks = parameters.crop_landmarks([crop.shape for crop in crops])
-        return np.concatenate(
-            [outputs, landmarks.reshape(len(crops), self.shape_model.mean.size)], axis=1
-        )
+        sizes = [crop.shape for crop in crops]
+        return with_landmarks(self.outputs(crops), self.shape_model, sizes)
 
     def rgb_to_gray(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return rgb_to_gray(pixels)

@@ -140,6 +140,14 @@ def split_outputs(outputs: Floats, shape_model: ShapeModel) -> Parameters:
     )
 
 
+def with_landmarks(
+    outputs: Floats, shape_model: ShapeModel, sizes_px: Sequence[tuple[int, ...]]
+) -> Floats:
+    """Outputs (N, P) of crops of such sizes → their landmarks behind them (N, P + 2·L)."""
+    landmarks = split_outputs(outputs, shape_model).crop_landmarks(sizes_px)
+    return np.concatenate([outputs, landmarks.reshape(len(outputs), shape_model.mean.size)], axis=1)
+
+
 def _within(values: Floats, least: ArrayLike, most: ArrayLike) -> Floats:
     """As np.clip, which takes longer for so few numbers."""
     return np.minimum(np.maximum(values, least), most)

@@ -16,7 +16,7 @@ from npshapenet.jit.arena import Image
 from npshapenet.jit.plan import Plan, aligned_zeros, make_plan, resize_step
 from npshapenet.jit.resize_memory import scratch_size
 from npshapenet.network import Network
-from npshapenet.shape import ShapeModel, split_outputs
+from npshapenet.shape import ShapeModel, split_outputs, with_landmarks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -270,13 +270,10 @@ class CompiledBackend:
         """Checked gray crops (H, W) of any sizes → their outputs and landmarks (N, P + 2·L)."""
         if self._shape_model is None:
             raise ValueError("landmarks need a shape model, and this backend was given none")
-        coordinates = self._shape_model.mean.size
         if self._both_steps is None:
-            outputs = self.outputs(crops)
-            parameters = split_outputs(outputs, self._shape_model)
-            landmarks = parameters.crop_landmarks([crop.shape for crop in crops])
-            return np.concatenate([outputs, landmarks.reshape(len(crops), coordinates)], axis=1)
-        columns = self._plan.output_count + coordinates
+            sizes = [crop.shape for crop in crops]
+            return with_landmarks(self.outputs(crops), self._shape_model, sizes)
+        columns = self._plan.output_count + self._shape_model.mean.size
         both = np.empty((len(crops), columns), np.float32)
         self._run_crops(self._both_steps, crops, both)
         return both

@@ -7,6 +7,7 @@ only in emit_sum_places for one point.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -35,16 +36,11 @@ def emit_blend(
         total = emit.multiply_add(emit.broadcast(weight_at), load(place), total)
         return [build.add(place, width), emit.at(weight_at, 1), total]
 
-    def one_vector(carried: list[Value]) -> list[Value]:
-        (x,) = carried
-        last = build.sub(width, emit.index(emit.width))
-        here = build.select(build.icmp_signed(">", x, last), last, x)
-        total = emit.loop(taps, [here, weights, emit.repeat(0.0)], one_tap)[2]
-        emit.store(total, emit.at(row, here))
-        return [build.add(x, emit.index(emit.width))]
+    def one_vector(x: Value) -> None:
+        total = emit.loop(taps, [x, weights, emit.repeat(0.0)], one_tap)[2]
+        emit.store(total, emit.at(row, x))
 
-    rounded = build.add(width, emit.index(emit.width - 1))
-    emit.loop(build.sdiv(rounded, emit.index(emit.width)), [emit.index(0)], one_vector)
+    _for_each_vector(emit, width, one_vector)
 
 
 def emit_gray(
@@ -58,8 +54,7 @@ def emit_gray(
 ) -> None:
     """``row[x] = (Σ share[c] · source[x, c] + 2¹⁵) / 2¹⁶`` for the ``width`` ≥ V columns x.
 
-    ``first``, ``second`` and ``third`` are the shares; source and row are bytes. The last vector is
-    moved back onto its neighbour.
+    ``first``, ``second`` and ``third`` are the shares; source and row are bytes.
     """
     build, lanes = emit.builder, range(emit.width)
     byte, integer = ir.IntType(8), ir.IntType(32)
@@ -69,23 +64,34 @@ def emit_gray(
     shares = [emit.repeat(build.trunc(share, integer)) for share in (first, second, third)]
     half, bits = (ir.Constant(integers, [number] * emit.width) for number in (1 << 15, 16))
 
-    def one_vector(carried: list[Value]) -> list[Value]:
-        (x,) = carried
-        last = build.sub(width, emit.index(emit.width))
-        here = build.select(build.icmp_signed(">", x, last), last, x)
-        pixels_at = build.gep(source, [build.mul(here, emit.index(3))])
+    def one_vector(x: Value) -> None:
+        pixels_at = build.gep(source, [build.mul(x, emit.index(3))])
         pixels = build.load(build.bitcast(pixels_at, three.as_pointer()), align=1)
         total = half
         for place, share in zip(places, shares, strict=True):
             channel = build.shuffle_vector(pixels, ir.Constant(three, ir.Undefined), place)
             total = build.add(total, build.mul(build.zext(channel, integers), share))
         gray = build.trunc(build.lshr(total, bits), ir.VectorType(byte, emit.width))
-        out = build.bitcast(build.gep(row, [here]), gray.type.as_pointer())
+        out = build.bitcast(build.gep(row, [x]), gray.type.as_pointer())
         build.store(gray, out, align=1)
-        return [build.add(x, emit.index(emit.width))]
+
+    _for_each_vector(emit, width, one_vector)
+
+
+def _for_each_vector(emit: Emitter, width: Value, body: Callable[[Value], None]) -> None:
+    """Make the loop over a row of ``width`` ≥ V columns: ``body`` appends what is done with the V
+    columns from x on. The last vector is moved back onto its neighbour."""
+    build = emit.builder
+    size = emit.index(emit.width)
+    last = build.sub(width, size)
+
+    def one_vector(carried: list[Value]) -> list[Value]:
+        (x,) = carried
+        body(build.select(build.icmp_signed(">", x, last), last, x))
+        return [build.add(x, size)]
 
     rounded = build.add(width, emit.index(emit.width - 1))
-    emit.loop(build.sdiv(rounded, emit.index(emit.width)), [emit.index(0)], one_vector)
+    emit.loop(build.sdiv(rounded, size), [emit.index(0)], one_vector)
 
 
 def emit_clear(emit: Emitter, values: Value, count: Value) -> None:
