@@ -1,14 +1,21 @@
-"""Fixtures that several tests share: small seeded networks and shape models, the shared data."""
+"""Fixtures that several tests share: small seeded networks and shape models, the shared data, a
+camera in the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import io
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
+from PIL import Image
 
 from npshapenet.layers import Add, Convolution, Dense, GlobalAveragePool, InstanceNorm
 from npshapenet.network import Network
@@ -122,3 +129,43 @@ def weights_file(weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("weights") / "small.npz"
     write(path, weights)
     return path
+
+
+@pytest.fixture(scope="session")
+def network_camera() -> Callable[..., AbstractContextManager[str]]:
+    """``with network_camera(frames, interval_s=0.05) as address``: sends JPEGs over HTTP."""
+    return _network_camera
+
+
+@contextmanager
+def _network_camera(frames: Iterable[np.ndarray], interval_s: float) -> Iterator[str]:
+    """It sends a frame each ``interval_s`` to whoever asks, and hangs up after the last."""
+    parts = [_part(frame) for frame in frames]
+
+    class Camera(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for part in parts:
+                self.wfile.write(part)
+                time.sleep(interval_s)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/live"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _part(frame: np.ndarray) -> bytes:
+    jpeg = io.BytesIO()
+    Image.fromarray(frame).save(jpeg, "JPEG", quality=95)
+    content = jpeg.getvalue()
+    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
+    return head.encode() + content + b"\r\n"

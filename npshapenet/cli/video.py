@@ -30,8 +30,9 @@ from npshapenet.video.reading import Frame, Video
 from npshapenet.video.writing import CODECS, VideoFile
 
 _DESCRIPTION: Final = """\
-Follow the faces in a video, or before a camera (0 is the first), from frame to frame: each keeps
-its number, and its points are steadied by a One-Euro filter. Needs OpenCV (the extra opencv).
+Follow the faces in a video, or before a camera (0 is the first; one in the network by its
+address), from frame to frame: each keeps its number, and its points are steadied by a One-Euro
+filter. Needs OpenCV (the extra opencv).
 """
 
 _EPILOG: Final = f"""\
@@ -50,6 +51,7 @@ _EXAMPLES: Final = (
     "npshapenet video talk.mp4 --out talk-landmarks.mp4",
     "npshapenet video talk.mp4 --csv talk.csv --detector opencv",
     "npshapenet video 0 --show",
+    "npshapenet video rtsp://192.168.1.20/stream --csv door.csv",
 )
 
 _CSV_HEAD: Final = "frame,time_s,face,point,region,x,y\n"
@@ -68,7 +70,9 @@ def add_to(subcommands: Any) -> None:
         description=_DESCRIPTION,
         epilog=f"{_EPILOG}\n{examples(_EXAMPLES)}",
     )
-    parser.add_argument("source", metavar="FILE|CAMERA", help="a video file, or a camera's number")
+    parser.add_argument(
+        "source", metavar="FILE|CAMERA", help="a video file, a camera's number or address"
+    )
     parser.add_argument("--out", metavar="FILE", type=Path, help="the video with the landmarks")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="the landmarks of every frame")
     parser.add_argument("--show", action="store_true", help="show it in a window")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ _FRAMES_PER_SECOND_MAX: Final = 1000.0
 #: Some files count a frame or two more than they hold: only more than these is a loss.
 _MISSING_FRAMES_MAX: Final = 2
 _MISSING_SHARE_MAX: Final = 0.02
+#: How the address of a camera in the network begins.
+_ADDRESSES: Final = ("http://", "https://", "rtsp://")
+#: A camera in the network that is silent for so long is gone.
+_SILENCE_MAX_MS: Final = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +39,10 @@ class Frame:
 
 
 class Video:
-    """A video file, by its path, or a camera, by its number; iterate over its frames once.
+    """A video file, by its path, or a camera; iterate over its frames once.
+
+    A camera is given by its number (0 is the first) or, one in the network, by its address:
+    ``http://``, ``https://`` or ``rtsp://``.
 
     Frames are turned as the file's rotation flag says. ``frames_per_second`` is the mean rate;
     each frame has the time that the file gives it, so that the rate may vary; a camera's frames
@@ -48,17 +56,9 @@ class Video:
 
     def __init__(self, source: str | os.PathLike[str] | int) -> None:
         cv2 = import_cv2()
-        self.is_camera = isinstance(source, int)
-        self.name = f"camera {source}" if isinstance(source, int) else os.fspath(source)
-        if isinstance(source, int):
-            self._capture = cv2.VideoCapture(source)
-        else:
-            if not os.path.exists(source):
-                raise VideoError(f"{self.name}: no such file")
-            if not os.path.isfile(source):
-                raise VideoError(f"{self.name}: is not a file")
-            # Other readers would take a picture for the first of a numbered series.
-            self._capture = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG)
+        self.is_camera = isinstance(source, int) or _is_address(source)
+        self.name = _name(source)
+        self._capture = _capture(cv2, source)
         if not self._capture.isOpened():
             raise VideoError(
                 f"{self.name}: there is no such camera, or it is in use"
@@ -121,3 +121,33 @@ class Video:
                     f"{self.name}: ends after {count} of {self.frame_count} frames; "
                     "is it only a part?"
                 )
+
+
+def _name(source: str | os.PathLike[str] | int) -> str:
+    if isinstance(source, int):
+        return f"camera {source}"
+    if _is_address(source):
+        # It may hold a password, which is not for messages.
+        return "camera " + re.sub("//[^/]*@", "//", os.fspath(source))
+    return os.fspath(source)
+
+
+def _capture(cv2: Any, source: str | os.PathLike[str] | int) -> Any:
+    if isinstance(source, int):
+        return cv2.VideoCapture(source)
+    path = os.fspath(source)
+    if _is_address(source):
+        waits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
+        settings = [number for wait in waits for number in (wait, _SILENCE_MAX_MS)]
+        return cv2.VideoCapture(path, cv2.CAP_FFMPEG, settings)
+    if not os.path.exists(path):
+        raise VideoError(f"{path}: no such file")
+    if not os.path.isfile(path):
+        raise VideoError(f"{path}: is not a file")
+    # Other readers would take a picture for the first of a numbered series.
+    return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+
+
+def _is_address(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is a camera's address in the network, and no path."""
+    return os.fspath(source).startswith(_ADDRESSES)

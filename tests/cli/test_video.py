@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from npshapenet.cli.demo_photos import read_demo_photo
 from npshapenet.video import Video, VideoFile
 
 Run = Callable[..., Any]
+NetworkCamera = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,21 @@ def test_a_camera_that_is_not_there(run: Run, tmp_path: Path) -> None:
     ended = run("video", "99", "--csv", tmp_path / "points.csv")
     assert ended.status == 1
     assert ended.err == "npshapenet: camera 99: there is no such camera, or it is in use\n"
+
+
+def test_a_camera_in_the_network(
+    follow: Run, clip: Path, network_camera: NetworkCamera, tmp_path: Path
+) -> None:
+    out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
+    shown = [frame.rgb for frame in Video(clip)]
+    with network_camera(shown, interval_s=0.05) as address:
+        ended = follow(address, "--out", out, "--csv", points)
+    assert ended.status == 1
+    assert ended.err.endswith("gives no more frames, after 20; all before it is written\n")
+    lines = rows(points)
+    assert len(lines) == 20 * 68
+    assert {line["face"] for line in lines} == {"1"}
+    assert list(Video(out))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ odd = module_from_spec(_spec)
 _spec.loader.exec_module(odd)
 
 MakeVideo = Callable[..., Path]
+NetworkCamera = Callable[..., AbstractContextManager[str]]
 
 
 def test_frames_and_times(make_video: MakeVideo) -> None:
@@ -124,6 +126,28 @@ def test_a_camera_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
     times = [frame.time_s for frame in frames]
     assert times == sorted(set(times))
     assert len(times) == 3
+
+
+def test_a_camera_in_the_network_that_ends(network_camera: NetworkCamera) -> None:
+    shown = [odd.level_frame(40 + 5 * index) for index in range(20)]
+    frames = []
+    with network_camera(shown, 0.05) as address, Video(address) as video:
+        assert video.is_camera
+        assert video.frame_count is None
+        with pytest.raises(VideoError, match=f"camera {address}: gives no more frames, after 20"):
+            frames.extend(video)
+    # The first are read at once, when it is opened; then each when it comes.
+    assert [frame.rgb[5, -5, 0] for frame in frames] == pytest.approx(
+        [40 + 5 * index for index in range(20)], abs=4
+    )
+    times = [frame.time_s for frame in frames]
+    assert times == sorted(set(times))
+
+
+def test_no_camera_in_the_network() -> None:
+    # Port 9 (discard) of this machine, where nothing listens.
+    with pytest.raises(VideoError, match=r"^camera http://127\.0\.0\.1:9/live: there is no such"):
+        Video("http://user:password@127.0.0.1:9/live")
 
 
 def test_without_opencv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
