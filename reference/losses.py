@@ -39,6 +39,18 @@ def stages_loss(
     return total, last
 
 
+def steady_loss(
+    prediction: Tensor, truth: Tensor, width: float = 0.1, curvature: float = 0.02
+) -> Tensor:
+    """What the points of faces shown twice differ by, moved back, as a wing loss.
+
+    Landmarks (2N, L, 2): the second half are the same faces as the first, elsewhere in the image.
+    """
+    first_errors, second_errors = (prediction - truth).chunk(2)
+    faces, _ = truth.chunk(2)
+    return wing_loss(faces + second_errors - first_errors, faces, width, curvature)
+
+
 def wing_loss(
     prediction: Tensor, truth: Tensor, width: float = 0.1, curvature: float = 0.02
 ) -> Tensor:

@@ -52,7 +52,11 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How long and how fast: rates are those of AdamW, decay that of the averaged weights."""
+    """How long and how fast: rates are those of AdamW, decay that of the averaged weights.
+
+    ``steady_weight``: each face is also shown moved by up to ``steady_shift_px``, and what its
+    points then differ by counts so much beside their errors; 0: it isn't.
+    """
 
     epochs: int = 100
     batch_size: int = 64
@@ -63,6 +67,8 @@ class TrainingSettings:
     loss_width: float = 0.1
     loss_curvature: float = 0.02
     gradient_norm_max: float = 5.0
+    steady_weight: float = 0.0
+    steady_shift_px: float = 1.0
     held_out: int = 100
     validate_every_epochs: int = 5
     seed: int = 0
@@ -104,16 +110,34 @@ LIMIT = 1 << 31
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a TOML recipe; RecipeError names what is unknown or of the wrong type."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: not a recipe in TOML: {error}") from None
+    """Read a TOML recipe; RecipeError names what is unknown or of the wrong type.
+
+    With ``base``, another recipe beside it, a recipe only says what is different from that one.
+    """
+    values = _read(path)
+    if "base" in values:
+        values = _changed(_read(path.parent / str(values.pop("base"))), values)
     values.setdefault("name", path.stem)
     try:
         return from_values(values)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: not a recipe in TOML: {error}") from None
+
+
+def _changed(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values with others in their place, section by section and key by key."""
+    changed = dict(base)
+    for key, value in values.items():
+        is_section = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        changed[key] = {**base[key], **value} if is_section else value
+    return changed
 
 
 def from_values(values: Mapping[str, Any]) -> Recipe:

@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reference.reproduce",
         description="Train a bundled model from the labelled photos on: cut faces, a teacher that "
-        "refits AFLW's labels, the network by its recipe, the shape fit, the quality, the export. "
-        "Broken off, the same command goes on.",
+        "refits AFLW's labels, the network by its two recipes, the shape fit, the quality, the "
+        "export. Broken off, the same command goes on.",
         epilog="example: python -m reference.reproduce fast --data photos --out runs/reproduced",
     )
     parser.add_argument("model", choices=MODELS)
@@ -77,7 +77,8 @@ def steps(model: str, data: Path, out: Path) -> list[Step]:
     refitted, teacher = out / "aflw_refit.npz", out / "teacher"
     seen = [f"{faces['300w']}", f"{refitted}:0.7"]
     seen_too = f"{faces['ytf']}:0.25"
-    run, fitted, whole = out / model, out / f"{model}-fitted.pt", out / f"{model}.pt"
+    run, steady_run = out / model, out / f"{model}-steady"
+    fitted, whole = out / f"{model}-fitted.pt", out / f"{model}.pt"
     weights = out / f"{model}.npz"
     return [
         *(
@@ -92,8 +93,9 @@ def steps(model: str, data: Path, out: Path) -> list[Step]:
             *("--epochs", TEACHER_EPOCHS),
         ),
         _step(refitted, "refit_labels", faces["aflw"], "--teachers", teacher / BEST, "--out"),
-        _training(run, fitted, model, *seen, seen_too),
-        _step(fitted, "refine_fit", run / BEST, "--data", *seen, "--out"),
+        _training(run, steady_run / LAST, model, *seen, seen_too),
+        _training(steady_run, fitted, f"{model}-steady", *seen, seen_too, "--start", run / BEST),
+        _step(fitted, "refine_fit", steady_run / BEST, "--data", *seen, "--out"),
         _step(
             whole,
             "train_quality",

@@ -17,7 +17,7 @@ from reference.data.augment import Augmentation, Batch, augment, mirrored, netwo
 from reference.data.dataset import Faces, FacesError
 from reference.data.markup import Markup
 from reference.data.steps import Steps, gather, loader, select
-from reference.losses import stages_loss
+from reference.losses import stages_loss, steady_loss
 from reference.metrics import normalised_mean_errors_percent
 from reference.networks.build import start_from_imagenet
 from reference.networks.shapenet import ShapeNet
@@ -172,6 +172,7 @@ class Trainer:
             batch_size=settings.batch_size,
             augmentation=recipe.augmentation,
             seed=settings.seed,
+            moved_again_px=settings.steady_shift_px if settings.steady_weight else 0.0,
         )
         network = build_network(recipe, shape_model)
         if start is not None:
@@ -278,7 +279,10 @@ class Trainer:
         self.network.train(not self.settled_norms)
         with self._mixed_precision():
             stages = self.network.stages_to_train(images)
-        loss, last = stages_loss(stages, landmarks, settings.loss_width, settings.loss_curvature)
+        shape = settings.loss_width, settings.loss_curvature
+        loss, last = stages_loss(stages, landmarks, *shape)
+        if settings.steady_weight:
+            loss = loss + settings.steady_weight * steady_loss(stages[-1], landmarks, *shape)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_norm_max)

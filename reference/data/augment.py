@@ -61,12 +61,17 @@ class Batch:
 
 
 def augment(
-    batch: Batch, side_px: int, settings: Augmentation, generator: torch.Generator
+    batch: Batch,
+    side_px: int,
+    settings: Augmentation,
+    generator: torch.Generator,
+    moved_px: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Network images (N, 1, side, side) in [0, 1] and landmarks (N, L, 2), −1 to 1.
 
-    With the default settings the image is the middle of the stored crop, untouched. ValueError for
-    a ``mirror_share`` where the markup isn't mirrored.
+    With the default settings the image is the middle of the stored crop, untouched. ``moved_px``
+    (N, 2) moves the faces last, by pixels of the image: right and down. ValueError for a
+    ``mirror_share`` where the markup isn't mirrored.
     """
     if settings.mirror_share and batch.markup.mirror is None:
         raise ValueError(f"mirror_share: the points of {batch.markup.name} have no mirror")
@@ -75,6 +80,8 @@ def augment(
     landmarks = network_landmarks(batch, side_px)
     photo_edges = batch.photo_edges * (2 / side_px) - reach
     to_source, offset = _random_similarities(count, settings, generator)
+    if moved_px is not None:
+        offset = offset - (to_source @ (moved_px * (2 / side_px))[:, :, None]).squeeze(2)
 
     grid = _sampling_grid(side_px, to_source, offset)
     edges, is_cut = _trimmed_edges(photo_edges, landmarks, reach, settings, generator)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from reference.data.augment import Augmentation, Batch, augment
 from reference.data.dataset import Faces
 
-_OF_EPOCH, _OF_STEP = 0, 1
+_OF_EPOCH, _OF_STEP, _OF_MOVES = 0, 1, 2
 
 
 def gather(faces: Sequence[Faces]) -> Batch:
@@ -46,7 +46,9 @@ def select(batch: Batch, indices: Tensor) -> Batch:
 class Steps(Dataset[tuple[Tensor, Tensor]]):
     """Step number → augmented images (N, 1, side, side) and landmarks (N, L, 2).
 
-    ``weights`` says how often each face is drawn in an epoch; 0.5 is in every second one.
+    ``weights`` says how often each face is drawn in an epoch; 0.5 is in every second one. With
+    ``moved_again_px`` a batch has a second half: the faces of the first, changed alike, then moved
+    by up to so many pixels to each side.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Steps(Dataset[tuple[Tensor, Tensor]]):
         batch_size: int,
         augmentation: Augmentation,
         seed: int,
+        moved_again_px: float = 0.0,
     ) -> None:
         self.faces = faces
         self.weights = weights
@@ -65,6 +68,7 @@ class Steps(Dataset[tuple[Tensor, Tensor]]):
         self.batch_size = min(batch_size, len(faces.crops))
         self.augmentation = augmentation
         self.seed = seed
+        self.moved_again_px = moved_again_px
         self.steps_per_epoch = max(1, int(weights.sum()) // self.batch_size)
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
@@ -72,8 +76,19 @@ class Steps(Dataset[tuple[Tensor, Tensor]]):
         order = self._order(epoch)
         start = place * self.batch_size
         indices = order[torch.arange(start, start + self.batch_size) % len(order)]
+        faces = select(self.faces, indices)
+        images, landmarks = self._augmented(faces, step)
+        if not self.moved_again_px:
+            return images, landmarks
+        drawn = torch.rand((len(images), 2), generator=self._generator(_OF_MOVES, step))
+        again, moved = self._augmented(faces, step, self.moved_again_px * (2 * drawn - 1))
+        return torch.cat([images, again]), torch.cat([landmarks, moved])
+
+    def _augmented(
+        self, faces: Batch, step: int, moved_px: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         generator = self._generator(_OF_STEP, step)
-        return augment(select(self.faces, indices), self.side_px, self.augmentation, generator)
+        return augment(faces, self.side_px, self.augmentation, generator, moved_px)
 
     def _order(self, epoch: int) -> Tensor:
         generator = self._generator(_OF_EPOCH, epoch)

@@ -123,6 +123,16 @@ def test_identity_gives_what_inference_gives(template, rng, box_side):
     np.testing.assert_allclose(crop.to_photo(in_crop), points, atol=1e-3)
 
 
+def test_moved_faces_are_the_same_faces_elsewhere(noise_batch):
+    """Whatever else is done to them, moved by whole pixels they are cut from the same picture."""
+    settings = Augmentation(mirror_share=0.5, turn_std_deg=20, scale_std=0.1, shift_std=0.05)
+    moved_px = torch.tensor([[3.0, -2.0]]).expand(12, 2)
+    images, landmarks = augment(noise_batch, SIDE, settings, generator())
+    again, moved = augment(noise_batch, SIDE, settings, generator(), moved_px)
+    torch.testing.assert_close(moved - landmarks, (moved_px * 2 / SIDE)[:, None].expand(12, 68, 2))
+    torch.testing.assert_close(again[:, :, :-2, 3:], images[:, :, 2:, :-3], rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("mirror_share", [0.0, 1.0], ids=["as it is", "mirrored"])
 @pytest.mark.parametrize("blur_share", [0.0, 1.0], ids=["sharp", "blurred"])
 def test_landmarks_follow_the_picture(dots_batch, mirror_share, blur_share):

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="losses are PyTorch's")
 
 import torch
 
-from reference.losses import face_sizes, wing_loss
+from reference.losses import face_sizes, steady_loss, wing_loss
 
 #: Bounds of 2 × 8: the face's size is 4.
 TRUTH = torch.tensor([[[0.0, 0.0], [2.0, 8.0], [1.0, 3.0]]])
@@ -70,6 +70,19 @@ def test_the_gradient_is_finite(distance):
     assert torch.isfinite(prediction.grad).all()
     assert (prediction.grad[0, 1:] == 0).all()
     assert (prediction.grad[0, 0, 0] != 0) == (distance > 0)
+
+
+def test_steady_loss_is_that_of_what_two_errors_differ_by():
+    """However wrong both are, and wherever the second is in its image."""
+    error = torch.tensor([0.3, -0.2])
+    truth = torch.cat([TRUTH, TRUTH + 0.7])
+    # But for float32's rounding.
+    assert steady_loss(truth + error, truth).item() < 1e-6
+    unsteady = truth + error
+    unsteady[1, 0, 0] += 4 * 0.06
+    assert steady_loss(unsteady, truth).item() == pytest.approx(
+        wing_loss(moved(0.06), TRUTH).item(), abs=1e-6
+    )
 
 
 def test_a_label_without_area_gives_a_finite_loss():

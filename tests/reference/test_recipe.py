@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_settings_are_read(write_recipe, small_recipe_text):
     assert isinstance(recipe.training.warm_up_epochs, float)
     assert recipe.augmentation.turn_std_deg == 10
     assert recipe.augmentation.blur_share == 0
+
+
+def test_a_recipe_can_say_what_it_has_otherwise(write_recipe, small_recipe_text):
+    base = read_recipe(write_recipe(small_recipe_text))
+    path = write_recipe(small_recipe_text).with_name("other.toml")
+    path.write_text('base = "mine.toml"\n[training]\nepochs = 9\n[network]\nblocks = []\n')
+    other = read_recipe(path)
+    assert other.name == "other"
+    assert other.training == dataclasses.replace(base.training, epochs=9)
+    assert other.network == dataclasses.replace(base.network, blocks=())
+    assert (other.shape_model, other.augmentation) == (base.shape_model, base.augmentation)
+    path.write_text('base = "none.toml"')
+    with pytest.raises(RecipeError, match=r"none\.toml: not a recipe"):
+        read_recipe(path)
 
 
 def test_plain_values_give_the_same_recipe(write_recipe, small_recipe_text):

@@ -83,7 +83,7 @@ def test_broken_off_it_goes_on(ran: list[list[str]], tmp_path: Path) -> None:
     assert reproduce.main(arguments) == 0
     first = [command[0] for command in ran]
     assert first.count("reference.prepare") == 3
-    assert first.count("reference.train") == 2
+    assert first.count("reference.train") == 3
     assert not any("--resume" in command for command in ran)
     ran.clear()
     assert reproduce.main(arguments) == 0
@@ -113,7 +113,7 @@ def test_a_dry_run_runs_nothing(
 ) -> None:
     out = tmp_path / "out"
     assert reproduce.main(["accurate", "--data", "photos", "--out", str(out), "--dry-run"]) == 0
-    assert capsys.readouterr().out.count("python -m reference.") == 9
+    assert capsys.readouterr().out.count("python -m reference.") == 10
     assert not ran
     assert not out.exists()
 

@@ -26,7 +26,7 @@ def faces(make_faces):
     return batch
 
 
-def make_steps(faces, weights=None, *, seed=0, batch_size=8, augmentation=None):
+def make_steps(faces, weights=None, *, seed=0, batch_size=8, augmentation=None, moved_again_px=0):
     return Steps(
         faces,
         torch.ones(len(faces.crops)) if weights is None else torch.as_tensor(weights).float(),
@@ -34,6 +34,7 @@ def make_steps(faces, weights=None, *, seed=0, batch_size=8, augmentation=None):
         batch_size=batch_size,
         augmentation=augmentation or Augmentation(),
         seed=seed,
+        moved_again_px=moved_again_px,
     )
 
 
@@ -95,6 +96,19 @@ def test_steps_epochs_and_seeds_differ(faces):
         make_steps(alone, batch_size=1, augmentation=CHANGED, seed=seed)[0][1] for seed in (1, 2)
     ]
     assert not torch.equal(*angles)
+
+
+def test_a_batch_with_its_faces_moved_again(faces):
+    once, twice = (make_steps(faces, augmentation=CHANGED, moved_again_px=px) for px in (0, 2))
+    (images, landmarks), (both, places) = once[3], twice[3]
+    assert_same([(both[:8], places[:8])], [(images, landmarks)])
+    assert_same([twice[3]], [(both, places)])
+    # Both halves are changed alike, so all points of a face move together.
+    moves_px = (places[8:] - places[:8]) * 32 / 2
+    torch.testing.assert_close(moves_px, moves_px[:, :1].expand_as(moves_px), rtol=0, atol=1e-3)
+    moves_px = moves_px[:, 0]
+    assert moves_px.abs().max() <= 2.001
+    assert len(moves_px.round(decimals=3).unique()) == 16
 
 
 def test_large_seeds_are_seeds_too(faces):

@@ -16,6 +16,7 @@ from reference import training
 from reference.data.augment import Augmentation, network_landmarks
 from reference.data.markup import IBUG68
 from reference.data.mirror import MIRROR
+from reference.losses import stages_loss, steady_loss
 from reference.recipe import RecipeError, ShapeModelSettings, read_recipe
 from reference.shape_model import tilts_rad
 from reference.training import (
@@ -242,6 +243,26 @@ def test_a_checkpoint_is_a_copy(make_trainer):
     before = {key: value.clone() for key, value in checkpoint.model.items()}
     run(trainer, until=3)
     assert_same_state(checkpoint.model, before)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 4.0])
+def test_what_moved_faces_differ_by_counts_by_its_weight(make_trainer, recipe, weight):
+    """The gradient of a step is that of both losses, the second so many times."""
+    settings = dataclasses.replace(recipe.training, steady_weight=weight, gradient_norm_max=1e9)
+    trainer = make_trainer(recipe=dataclasses.replace(recipe, training=settings))
+    images, landmarks = trainer.steps[0]
+    assert len(images) == (16 if weight else 8)
+    trainer.network.train()
+    stages = trainer.network.stages_to_train(images.to(memory_format=torch.channels_last))
+    shape = settings.loss_width, settings.loss_curvature
+    expected, _ = stages_loss(stages, landmarks, *shape)
+    if weight:
+        expected = expected + weight * steady_loss(stages[-1], landmarks, *shape)
+    parameter = next(trainer.network.parameters())
+    (gradient,) = torch.autograd.grad(expected, parameter)
+
+    run(trainer, until=1)
+    torch.testing.assert_close(parameter.grad, gradient)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(make_trainer, monkeypatch):
