@@ -11,7 +11,9 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import config
+from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 
 from npshapenet.jit import cpu, engine, microkernel
 from npshapenet.jit.machine_code import RUN
@@ -35,10 +37,10 @@ def compile_engine(target: cpu.Target, *, is_basic: bool) -> bytes:
     )
     with _not_collecting_garbage():
         module = _numba_module(engine.run_basic if is_basic else engine.run_any)
-    _optimise(module, machine, level=3)
-    module.link_in(tiles_module(machine))
-    module.verify()
-    return bytes(machine.emit_object(module))
+        _optimise(module, machine, level=3)
+        module.link_in(tiles_module(machine))
+        module.verify()
+        return bytes(machine.emit_object(module))
 
 
 def _numba_module(run: Any) -> llvm.ModuleRef:
@@ -48,7 +50,7 @@ def _numba_module(run: Any) -> llvm.ModuleRef:
     nowhere = ctypes.cast(ctypes.CFUNCTYPE(None)(lambda: None), ctypes.c_void_p).value
     for symbol in microkernel.symbols():
         llvm.add_symbol(symbol, nowhere)
-    with _not_optimising():
+    with global_compiler_lock, _not_optimising(), _making_no_machine_code():
         run.compile(engine.RUN_ARGUMENTS)
     compiled = run.overloads[engine.RUN_ARGUMENTS]
     module = llvm.parse_assembly(compiled.library.get_llvm_str())
@@ -62,8 +64,8 @@ def _numba_module(run: Any) -> llvm.ModuleRef:
 
 @contextmanager
 def _not_collecting_garbage() -> Iterator[None]:
-    """Numba makes hundreds of thousands of objects that it keeps: looking through them for some to
-    throw away takes a tenth of the time."""
+    """Numba and llvmlite make hundreds of thousands of objects that they keep: looking through them
+    for some to throw away takes a tenth of the time."""
     was_collecting = gc.isenabled()
     gc.disable()
     try:
@@ -76,14 +78,47 @@ def _not_collecting_garbage() -> Iterator[None]:
 @contextmanager
 def _not_optimising() -> Iterator[None]:
     """Numba optimises each function by itself, and again in all that call it: a third of the
-    time that compiling takes. Instead, the whole is optimised once in the end."""
-    with global_compiler_lock:  # other threads' functions wait, rather than being slow for ever
-        level = config.OPT
-        config.OPT = type(level)(0)
-        try:
-            yield
-        finally:
-            config.OPT = level
+    time that compiling takes. Instead, the whole is optimised once in the end.
+
+    Under Numba's lock: other threads' functions wait, rather than being slow for ever.
+    """
+    level = config.OPT
+    config.OPT = type(level)(0)
+    try:
+        yield
+    finally:
+        config.OPT = level
+
+
+class _LibraryToLink(JITCodeLibrary):  # type: ignore[misc]
+    """A function and all that it calls, as LLVM's intermediate code and no further."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Null, as for a function that isn't there."""
+        self._ensure_finalized()
+        return 0
+
+
+@contextmanager
+def _making_no_machine_code() -> Iterator[None]:
+    """Numba makes machine code of each function and all that it calls, once more for each caller:
+    a third of its time. Here only the intermediate code of the outermost is wanted.
+
+    Under Numba's lock, as what is compiled meanwhile can't be called from Python.
+    """
+    numba_codegen = cpu_target.target_context.codegen()
+    numba_codegen._library_class = _LibraryToLink
+    # It would write where machine code isn't; what it writes serves exceptions and printing.
+    numba_codegen.set_env = lambda name, environment: None
+    try:
+        yield
+    finally:
+        # The class's own come to the fore again.
+        del numba_codegen._library_class, numba_codegen.set_env
 
 
 def tiles_module(machine: llvm.TargetMachine) -> llvm.ModuleRef:
