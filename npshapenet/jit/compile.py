@@ -37,7 +37,7 @@ def compile_engine(target: cpu.Target, *, is_basic: bool) -> bytes:
     )
     with _not_collecting_garbage():
         module = _numba_module(engine.run_basic if is_basic else engine.run_any)
-        _optimise(module, machine, level=3)
+        _optimise(module, machine, level=2)
         module.link_in(tiles_module(machine))
         module.verify()
         return bytes(machine.emit_object(module))
