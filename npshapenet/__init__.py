@@ -7,7 +7,7 @@
     crop = npshapenet.crop_face(photo, npshapenet.Box(left=98, top=42, right=201, bottom=145))
     landmarks = npshapenet.predict(crop)  # float32 (68, 2): x, y in pixels of the crop
     on_photo = crop.to_photo(landmarks)
-    left_eye = on_photo[list(npshapenet.REGIONS["left_eye"])]
+    left_eye = on_photo[npshapenet.REGIONS["left_eye"]]
 
 ``predict`` takes a gray array (H, W) as well, uint8 or floats in 0–1, and several crops at once.
 ``load`` gives other models than the bundled one, and the choice of a backend. Conventions: the

@@ -89,7 +89,7 @@ def alignment(landmarks: ArrayLike, size_px: int = TEMPLATE_SIDE_PX) -> NDArray[
 def five_points(landmarks: ArrayLike) -> NDArray[np.float64]:
     """Of landmarks (68, 2) those that the template has (5, 2): eye centres, nose, mouth corners."""
     points = check_landmarks(landmarks)
-    eyes = [points[list(REGIONS[name])].mean(axis=0) for name in ("right_eye", "left_eye")]
+    eyes = [points[REGIONS[name]].mean(axis=0) for name in ("right_eye", "left_eye")]
     return np.array(
         [*eyes, points[_NOSE_TIP], points[_RIGHT_MOUTH_CORNER], points[_LEFT_MOUTH_CORNER]]
     )

@@ -102,7 +102,7 @@ def _draw_regions(
         ends = indices[:1] if region in CLOSED_REGIONS else ()
         line: Any = [tuple(point) for point in points[[*indices, *ends]].tolist()]
         draw.line(line, region_colour, round(line_width), joint="curve")
-        _draw_dots(draw, points[list(indices)], dot_radius, region_colour)
+        _draw_dots(draw, points[indices], dot_radius, region_colour)
 
 
 def _draw_dots(draw: ImageDraw.ImageDraw, points: Floats, radius: float, colour: Colour) -> None:

@@ -57,7 +57,8 @@ class Face:
         if name not in REGIONS:
             raise ValueError(f"no region is named {name!r}; there are: {', '.join(REGIONS)}")
         check_landmarks(self.landmarks)
-        return self.landmarks[list(REGIONS[name])]
+        points: Floats = self.landmarks[REGIONS[name]]
+        return points
 
     def eye_openings(self) -> EyeOpenings:
         """How far the right eye and the left are open: see ``npshapenet.openings``."""

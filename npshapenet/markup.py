@@ -19,18 +19,25 @@ LANDMARK_COUNT: Final = 68
 #: The name of this markup in a weights file.
 IBUG68: Final = "ibug68"
 
-#: Where each region's points stand, in drawing order.
+
+def _points(first: int, end: int) -> NDArray[np.intp]:
+    indices = np.arange(first, end)
+    indices.flags.writeable = False
+    return indices
+
+
+#: Where each region's points stand, in drawing order: ``landmarks[REGIONS["left_eye"]]``.
 REGIONS: Final = MappingProxyType(
     {
-        "jaw": tuple(range(0, 17)),
-        "right_eyebrow": tuple(range(17, 22)),
-        "left_eyebrow": tuple(range(22, 27)),
-        "nose_bridge": tuple(range(27, 31)),
-        "nose_base": tuple(range(31, 36)),
-        "right_eye": tuple(range(36, 42)),
-        "left_eye": tuple(range(42, 48)),
-        "outer_lips": tuple(range(48, 60)),
-        "inner_lips": tuple(range(60, 68)),
+        "jaw": _points(0, 17),
+        "right_eyebrow": _points(17, 22),
+        "left_eyebrow": _points(22, 27),
+        "nose_bridge": _points(27, 31),
+        "nose_base": _points(31, 36),
+        "right_eye": _points(36, 42),
+        "left_eye": _points(42, 48),
+        "outer_lips": _points(48, 60),
+        "inner_lips": _points(60, 68),
     }
 )
 

@@ -118,7 +118,7 @@ class Model:
         return self.weights.markup
 
     @property
-    def regions(self) -> Mapping[str, tuple[int, ...]]:
+    def regions(self) -> Mapping[str, NDArray[np.intp]]:
         """The points of each region by its name, as ``npshapenet.REGIONS``.
 
         ValueError where the points are others than iBUG's 68, whose regions have names.

@@ -115,7 +115,7 @@ def _draw_landmarks(
     points = np.clip(points, -10 * _TILE_PX, 11 * _TILE_PX)
     regions = REGIONS if len(points) == LANDMARK_COUNT else {}
     for region, indices in regions.items():
-        line = [(float(x), float(y)) for x, y in points[list(indices)]]
+        line = [(float(x), float(y)) for x, y in points[indices]]
         draw.line(line + line[:1] if region in CLOSED_REGIONS else line, fill=colour)
     for x, y in points.tolist():
         draw.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=colour)

@@ -34,7 +34,7 @@ def draw_faces(rgb: NDArray[np.uint8], faces: Iterable[Face]) -> NDArray[np.uint
         for region, indices in REGIONS.items():
             cv2.polylines(
                 drawn,
-                [points[list(indices)]],
+                [points[indices]],
                 region in CLOSED_REGIONS,
                 _COLOURS[region],
                 thickness,

@@ -62,7 +62,7 @@ def draw_face(axes: Axes, landmarks: NDArray[Any], colour: str | None = None, **
     style = {"linewidth": 1.0, "marker": ".", "markersize": 3.0, **line}
     for name, indices in REGIONS.items():
         closed = indices[:1] if name in CLOSED_REGIONS else ()
-        points = landmarks[list(indices + closed)]
+        points = landmarks[[*indices, *closed]]
         axes.plot(*points.T, color=colour or REGION_COLOURS[name], **style)
 
 

@@ -38,15 +38,15 @@ def face():
     """68 points all apart: each region on a row of its own."""
     points = np.zeros((68, 2))
     for row, indices in enumerate(REGIONS.values()):
-        points[list(indices), 0] = 20 + 20 * np.arange(len(indices))
-        points[list(indices), 1] = 20 + 30 * row
+        points[indices, 0] = 20 + 20 * np.arange(len(indices))
+        points[indices, 1] = 20 + 30 * row
     return points
 
 
 def test_regions_have_colours_and_lines(face):
     photo = draw_landmarks(Image.new("RGB", (400, 300)), face)
     for region, indices in REGIONS.items():
-        first, second = face[list(indices[:2])].astype(int)
+        first, second = face[indices[:2]].astype(int)
         colour = Image.new("RGB", (1, 1), REGION_COLOURS[region]).getpixel((0, 0))
         assert photo.getpixel(tuple(int(v) for v in first)) == colour
         middle = (first + second) // 2

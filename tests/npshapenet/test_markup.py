@@ -21,6 +21,13 @@ def test_regions_hold_every_point_once():
 def test_regions_cannot_be_changed():
     with pytest.raises(TypeError):
         markup.REGIONS["jaw"] = ()
+    with pytest.raises(ValueError, match="read-only"):
+        markup.REGIONS["jaw"][0] = 5
+
+
+def test_a_region_is_an_index():
+    landmarks = np.arange(136).reshape(68, 2)
+    assert landmarks[markup.REGIONS["nose_bridge"]].tolist() == landmarks[27:31].tolist()
 
 
 def test_mirror_is_its_own_inverse():
