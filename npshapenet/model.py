@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
-import threading
 import warnings
+from _thread import allocate_lock  # threading, whose Lock it is, takes long to import
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast, get_args
 
@@ -16,7 +15,6 @@ from npshapenet import image, weights
 from npshapenet.image import Box, Crop
 from npshapenet.markup import IBUG68, REGIONS
 from npshapenet.shape import Parameters, split_outputs
-from npshapenet.threads import run_in_parts
 from npshapenet.weights import Weights
 
 if TYPE_CHECKING:
@@ -227,6 +225,8 @@ class Model:
         # In NumPy's many short steps the threads would wait for each other.
         if count == 1 or self.backend_name == "numpy":
             return run(crops)
+        from npshapenet.threads import run_in_parts  # takes a millisecond to import
+
         return np.concatenate(run_in_parts(run, crops, count))
 
 
@@ -239,13 +239,13 @@ def load(
     unknown name, ``WeightsError`` for a file that isn't as it must be, OSError if it can't be read.
     """
     path = DEFAULT_MODEL if path_or_name is None else path_or_name
-    if isinstance(path, str) and re.fullmatch(r"[\w-]+", path):
+    if isinstance(path, str) and path.replace("-", "").replace("_", "").isalnum():
         return Model(_read_bundled(path), backend)
     return Model(weights.read(path), backend)
 
 
 _default_model: Model | None = None
-_default_model_lock = threading.Lock()
+_default_model_lock = allocate_lock()
 
 
 def default_model() -> Model:

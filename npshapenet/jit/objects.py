@@ -15,7 +15,7 @@ import importlib.util
 import os
 import stat
 import sys
-import threading
+from _thread import allocate_lock  # threading, whose Lock it is, takes long to import
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ _SOURCES = (
     "steps.py",
     "vector_loops.py",
 )
-_SECONDS_TO_COMPILE = {True: 4, False: 5}  # with the basic kinds of steps alone, with all
+_SECONDS_TO_COMPILE = {True: 3, False: 4}  # with the basic kinds of steps alone, with all
 
 _RUN_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -58,7 +58,7 @@ class Library(NamedTuple):
     keep_alive: Any
 
 
-_lock = threading.Lock()
+_lock = allocate_lock()
 _library: Library | None = None
 
 
@@ -107,7 +107,7 @@ if hasattr(os, "register_at_fork"):
 
     def _new_lock() -> None:
         global _lock
-        _lock = threading.Lock()
+        _lock = allocate_lock()
 
     # Another thread may hold the lock while this one forks: the child must not wait for it.
     os.register_at_fork(after_in_child=_new_lock)
