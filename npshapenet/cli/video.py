@@ -61,6 +61,9 @@ _KEYS_TO_END: Final = (ord("q"), 27)
 #: What is done with each frame and the faces in it; False: enough.
 Output = Callable[[Frame, list[Face]], bool]
 
+#: Why files couldn't be written.
+Failures = dict[Path, VideoError | OSError]
+
 
 def add_to(subcommands: Any) -> None:
     """Add the subcommand to npshapenet's parser."""
@@ -150,11 +153,14 @@ def _is_camera(source: str) -> bool:
 
 def _follow(video: Video, tracker: Tracker, arguments: argparse.Namespace) -> int:
     problems: list[str] = []
+    failures: Failures = {}
     ids: set[int | None] = set()
     progress = Progress(video.frame_count)
     try:
         with noted_interruption() as interruption, ExitStack() as stack:
-            outputs = [stack.enter_context(output) for output in _outputs(video, arguments)]
+            outputs = [
+                stack.enter_context(output) for output in _outputs(video, arguments, failures)
+            ]
             for frame, faces in _followed(video, tracker, problems):
                 ids.update(face.id for face in faces)
                 progress.step(len(faces))
@@ -163,8 +169,9 @@ def _follow(video: Video, tracker: Tracker, arguments: argparse.Namespace) -> in
                     break
             if progress.frames == 0:
                 raise CommandError(problems[0])
-    except VideoError as error:
-        raise CommandError(reason(error)) from error
+            if progress.frames == 1 and failures:
+                # Nothing is lost yet: better what was there before than a file of one frame.
+                raise CommandError("; ".join(_told(failures)))
     except OSError as error:
         place = error.filename or arguments.csv or arguments.out
         raise CommandError(f"{place} can't be written: {reason(error)}") from error
@@ -174,9 +181,9 @@ def _follow(video: Video, tracker: Tracker, arguments: argparse.Namespace) -> in
         f"{video.name}: {progress.frames} frames, faces: {len(ids)}, "
         f"{progress.frames_per_second:.0f} frames/s"
     )
-    kept = "" if not (arguments.out or arguments.csv) else "; all before it is written"
-    if problems:
-        raise CommandError(f"{problems[0]}{kept}")
+    kept = _kept(arguments, failures)
+    if problems or failures:
+        raise CommandError("; ".join([*problems, *_told(failures)]) + kept)
     if interruption.came and not video.is_camera:
         raise CommandError(f"interrupted at frame {progress.frames}{kept}", INTERRUPTED)
     return 0
@@ -203,14 +210,55 @@ def _followed(
 
 
 def _outputs(
-    video: Video, arguments: argparse.Namespace
+    video: Video, arguments: argparse.Namespace, failures: Failures
 ) -> Iterator[AbstractContextManager[Output]]:
     if arguments.csv is not None:
-        yield _csv_output(arguments.csv)
+        yield _by_itself(_csv_output(arguments.csv), arguments.csv, failures)
     if arguments.out is not None:
-        yield _video_output(arguments.out, video.frames_per_second)
+        overlay = _video_output(arguments.out, video.frames_per_second)
+        yield _by_itself(overlay, arguments.out, failures)
     if arguments.show:
         yield _window_output()
+
+
+@contextmanager
+def _by_itself(
+    output: AbstractContextManager[Output], path: Path, failures: Failures
+) -> Iterator[Output]:
+    """The output to ``path``: should it fail, ``failures`` has why, and the others end whole."""
+
+    def write(frame: Frame, faces: list[Face]) -> bool:
+        try:
+            return write_or_fail(frame, faces)
+        except (VideoError, OSError) as error:
+            failures[path] = error
+            return False
+
+    with ExitStack() as stack:
+        write_or_fail = stack.enter_context(output)
+        yield write
+        try:
+            with stack.pop_all():
+                if path in failures:
+                    raise failures[path]
+        except (VideoError, OSError) as error:
+            failures[path] = error
+
+
+def _told(failures: Failures) -> list[str]:
+    """Why each of the files failed, with its name, which only a VideoError has already."""
+    return [
+        f"{path} can't be written: {reason(error)}" if isinstance(error, OSError) else reason(error)
+        for path, error in failures.items()
+    ]
+
+
+def _kept(arguments: argparse.Namespace, failures: Failures) -> str:
+    """The end of a message: what is written all the same."""
+    whole = [path for path in (arguments.csv, arguments.out) if path and path not in failures]
+    if failures:
+        return "".join(f"; {path} is written" for path in whole)
+    return "; all before it is written" if whole else ""
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import os
 import signal
@@ -21,9 +22,10 @@ from PIL import Image
 pytest.importorskip("cv2", reason="videos need OpenCV: pip install '.[opencv]'")
 
 import npshapenet
+from npshapenet import atomic
 from npshapenet.cli import video as command
 from npshapenet.cli.demo_photos import read_demo_photo
-from npshapenet.video import Video, VideoFile
+from npshapenet.video import Video, VideoError, VideoFile
 
 Run = Callable[..., Any]
 NetworkCamera = Callable[..., AbstractContextManager[str]]
@@ -123,6 +125,78 @@ def test_a_frame_of_another_size(
     assert "the frame is 300×300, those before were 320×256" in ended.err
     assert len(list(Video(tmp_path / "out.mp4"))) == 7
     assert {int(line["frame"]) for line in rows(tmp_path / "points.csv")} == set(range(7))
+
+
+@pytest.mark.parametrize("failing", ["out.mp4", "points.csv"])
+def test_an_output_that_fails_at_its_end_leaves_the_other(
+    follow: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Of the overlay by its own check, of the CSV by the disk; what was there before stays."""
+    flush = atomic._flush
+
+    def full_disk(path: str) -> None:
+        if ".csv." in path:
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        flush(path)
+
+    def not_whole(file: VideoFile) -> None:
+        raise VideoError(f"{file.path} couldn't be written whole")
+
+    if failing == "out.mp4":
+        monkeypatch.setattr(VideoFile, "_check_whole", not_whole)
+        message = f"{tmp_path / failing} couldn't be written whole"
+    else:
+        monkeypatch.setattr(atomic, "_flush", full_disk)
+        message = f"{tmp_path / failing} can't be written: No space left on device"
+    out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
+    whole = points if failing == "out.mp4" else out
+    (tmp_path / failing).write_bytes(b"older")
+    ended = follow(clip, "--out", out, "--csv", points)
+    assert ended.status == 1
+    assert ended.err == f"npshapenet: {message}; {whole} is written\n"
+    assert (tmp_path / failing).read_bytes() == b"older"
+    if whole == points:
+        assert {int(line["frame"]) for line in rows(points)} == set(range(20))
+    else:
+        assert len(list(Video(out))) == 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "points.csv"]
+
+
+def test_a_disk_that_is_full_on_the_way_leaves_the_other(
+    follow: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends there, and the overlay has all before."""
+    lines = command._csv_lines
+
+    def full_disk(number: int, *arguments: Any) -> str:
+        if number == 7:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return lines(number, *arguments)
+
+    monkeypatch.setattr(command, "_csv_lines", full_disk)
+    out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
+    ended = follow(clip, "--out", out, "--csv", points)
+    assert ended.status == 1
+    message = f"{points} can't be written: No space left on device; {out} is written"
+    assert ended.err == f"npshapenet: {message}\n"
+    assert len(list(Video(out))) == 8
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_overlay_that_can_not_be_begun_replaces_nothing(
+    follow: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise VideoError("out.mp4 can't be written: this OpenCV makes no .mp4")
+
+    monkeypatch.setattr(VideoFile, "_open", refuse)
+    points = tmp_path / "points.csv"
+    points.write_bytes(b"older")
+    ended = follow(clip, "--out", tmp_path / "out.mp4", "--csv", points)
+    assert ended.status == 1
+    assert ended.err == "npshapenet: out.mp4 can't be written: this OpenCV makes no .mp4\n"
+    assert points.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [points]
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all"])
