@@ -281,17 +281,19 @@ def sum_places(
     pitch: Any,
     panel: Any,
     activation: Any,
+    count: Any,
     out: Any,
+    out_pitch: Any,
     channels: Any,
 ) -> Any:
-    """One point of a depthwise convolution about points: see emit_sum_places."""
+    """The sums of a depthwise convolution about points: see emit_sum_places."""
     i, f = types.int64, FLOATS
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         emit_sum_places(Emitter(builder, cpu.target().registers.floats), *values)
         return context.get_dummy_value()
 
-    return types.void(f, i, i, i, f, i, f, i, f, i), generate
+    return types.void(f, i, i, i, f, i, f, i, i, f, i, i), generate
 
 
 @intrinsic

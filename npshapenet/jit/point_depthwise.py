@@ -19,7 +19,7 @@ def point_depthwise(step: Any, weights: Any, arena: Any) -> None:
     """output [point] = activation(bias + Σ_place weight · image at the point + the place's offset).
 
     First where all places of all points are in the image, whole vectors of points at once; then
-    point by point all channels of all places.
+    point by point whole vectors of channels of all places.
     """
     rows, columns = step[s.SOURCE_ROWS], step[s.SOURCE_ROW_PIXELS]
     places, count, pitch = step[s.PLACES], step[s.ROW_PIXELS], step[s.POINTS_PITCH]
@@ -47,16 +47,17 @@ def point_depthwise(step: Any, weights: Any, arena: Any) -> None:
     # From a pixel to those on its right and below; an image of one column has none on the right.
     right = smaller(columns - 1, 1) * step[s.INPUT_PIXEL]
     below = smaller(rows - 1, 1) * step[s.INPUT_ROW]
-    for point in range(count):
-        sum_places(
-            at(arena, step[s.INPUT]),
-            right,
-            below,
-            places,
-            at(found, point),
-            pitch,
-            at(offsets, step[s.WEIGHT_PITCH]),
-            step[s.ACTIVATION],
-            at(arena, step[s.OUTPUT] + point * step[s.OUTPUT_PIXEL]),
-            step[s.CHANNELS],
-        )
+    sum_places(
+        at(arena, step[s.INPUT]),
+        right,
+        below,
+        places,
+        found,
+        pitch,
+        at(offsets, step[s.WEIGHT_PITCH]),
+        step[s.ACTIVATION],
+        count,
+        at(arena, step[s.OUTPUT]),
+        step[s.OUTPUT_PIXEL],
+        step[s.CHANNELS],
+    )

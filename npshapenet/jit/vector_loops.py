@@ -206,14 +206,15 @@ def emit_sum_places(
     pitch: Value,
     panel: Value,
     activation: Value,
+    count: Value,
     out: Value,
+    out_pitch: Value,
     channels: Value,
 ) -> None:
-    """``out[n] = activation(bias[n] + Σ_place weight[place, n] · Σ_four share · pixel[n])``
+    """``out[point, n] = activation(bias[n] + Σ_place weight[place, n] · Σ_four share · pixel[n])``
 
-    for one point and all ``channels`` n, which are whole vectors. found (places, 5), ``pitch``
-    floats apart, is what emit_find_pixels wrote for the point. panel (1 + places, channels): the
-    biases, the weights.
+    for ``count`` points and all ``channels`` n, which are whole vectors. found (places, 5, pitch)
+    is what emit_find_pixels wrote. panel (1 + places, channels): the biases, the weights.
     """
     build = emit.builder
     *rows, rows_pitch = (build.mul(pitch, emit.index(row)) for row in range(6))
@@ -240,8 +241,14 @@ def emit_sum_places(
 
         biases = [emit.load_aligned(emit.at(panel, first), vector) for vector in range(vectors)]
         weights = emit.at(emit.at(panel, channels), first)
-        sums = emit.loop(places, [found, weights, *biases], one_place)[2:]
-        emit.store_activated(sums, activation, [emit.at(out, first)])
+
+        def one_point(carried: list[Value]) -> list[Value]:
+            found_at, out_at = carried
+            sums = emit.loop(places, [found_at, weights, *biases], one_place)[2:]
+            emit.store_activated(sums, activation, [out_at])
+            return [emit.at(found_at, 1), emit.at(out_at, out_pitch)]
+
+        emit.loop(count, [found, emit.at(out, first)], one_point)
 
     # As many vectors at once as there are, then fewer for the rest.
     first = emit.index(0)
