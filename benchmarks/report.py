@@ -13,7 +13,7 @@ from benchmarks.comparison import Comparison
 from benchmarks.layers import Profile
 from benchmarks.other_faces import FACES as OTHER_FACES
 from benchmarks.start_up import StartUp
-from benchmarks.systems import DLIB, NUMBA, NUMPY, PREDICT
+from benchmarks.systems import DLIB, NUMBA, NUMPY, ONNX_RUNTIME, PREDICT
 from benchmarks.timing import Ratio, Seconds, ratio, summarise
 from benchmarks.workload import CROP_SIDE_PX, Workload
 
@@ -123,22 +123,30 @@ def report_other_faces(measured: Mapping[str, Seconds]) -> str:
 
 
 def report_start_ups(measured: Mapping[str, Sequence[StartUp]]) -> str:
-    """Milliseconds from a process's start to its first landmarks, and its memory."""
+    """Milliseconds from a process's start to its first landmarks, and its memory.
+
+    Both over ONNX Runtime's too, where that is measured.
+    """
     rows = []
+    compared = measured.get(ONNX_RUNTIME)
     for name, start_ups in measured.items():
-        times = [start_up.seconds for start_up in start_ups]
+        times = _start_seconds(start_ups)
         origin = start_ups[-1].origin
-        rows.append(
-            [
-                f"{name} ({without_folder(origin)})" if origin else name,
-                f"{statistics.median(times) * 1e3:.0f}",
-                f"{min(times) * 1e3:.0f}–{max(times) * 1e3:.0f}",
-                _mib([start_up.resident_kib for start_up in start_ups]),
-                _mib([start_up.peak_kib for start_up in start_ups]),
-            ]
-        )
+        row = [
+            f"{name} ({without_folder(origin)})" if origin else name,
+            f"{np.median(times) * 1e3:.0f}",
+            f"{times.min() * 1e3:.0f}–{times.max() * 1e3:.0f}",
+            _mib([start_up.resident_kib for start_up in start_ups]),
+            _mib([start_up.peak_kib for start_up in start_ups]),
+        ]
+        if compared is not None:
+            row += [_ratio(ratio(times, _start_seconds(compared)))]
+            row += [_memory_ratio(start_ups, compared)]
+        rows.append(row)
     repetitions = max(map(len, measured.values()))
     header = ["start to first landmarks", "ms", "min–max", "resident MiB", "peak MiB"]
+    if compared is not None:
+        header += ["it / ONNX Runtime", "resident / ONNX Runtime"]
     meaning = (
         f"A new process each, medians of {repetitions}, interleaved, files in the system's cache. "
         f"Ours predict from a gray crop, everything included; the others are imported, load the "
@@ -147,6 +155,20 @@ def report_start_ups(measured: Mapping[str, Sequence[StartUp]]) -> str:
         f"when it has predicted once."
     )
     return "\n\n".join([table(header, rows), meaning])
+
+
+def _start_seconds(start_ups: Sequence[StartUp]) -> Seconds:
+    return np.array([start_up.seconds for start_up in start_ups])
+
+
+def _memory_ratio(start_ups: Sequence[StartUp], compared: Sequence[StartUp]) -> str:
+    """The medians' ratio; unknown where one is."""
+    ours, theirs = (
+        [each.resident_kib for each in some if each.resident_kib is not None]
+        for some in (start_ups, compared)
+    )
+    known = bool(ours and theirs)
+    return f"{statistics.median(ours) / statistics.median(theirs):.2f}" if known else "unknown"
 
 
 def report_batches(measured: Mapping[int, Seconds]) -> str:

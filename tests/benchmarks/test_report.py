@@ -15,7 +15,7 @@ from benchmarks.report import (
     without_folder,
 )
 from benchmarks.start_up import StartUp
-from benchmarks.systems import DLIB, NUMBA, NUMPY, PREDICT, System
+from benchmarks.systems import DLIB, NUMBA, NUMPY, ONNX_RUNTIME, PREDICT, System
 from benchmarks.workload import Workload
 
 
@@ -53,6 +53,20 @@ def test_start_ups() -> None:
     assert [cell.strip() for cell in two.split("|")[1:3]] == ["two (kept)", "1000"]
     assert "unknown" in two
     assert "somebody" not in text
+
+
+def test_start_ups_beside_onnx_runtime() -> None:
+    text = report_start_ups(
+        {
+            "one": [StartUp(seconds, 2048, 4096, "") for seconds in (0.2, 0.1)],
+            "two": [StartUp(0.1, None, None, "")] * 2,
+            ONNX_RUNTIME: [StartUp(0.4, 8192, 8192, "")] * 2,
+        }
+    )
+    rows = [[cell.strip() for cell in line.split("|")[-3:-1]] for line in text.splitlines()[2:5]]
+    assert rows[0] == ["0.38 (0.25)", "0.25"]
+    assert rows[1] == ["0.25 (0.25)", "unknown"]
+    assert rows[2] == ["1.0 (1.0)", "1.00"]
 
 
 def test_other_faces() -> None:
