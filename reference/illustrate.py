@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/how-it-works.md: python -m reference.illustrate --out docs/pictures."""
+"""Draw the pictures of the pages in docs/: python -m reference.illustrate --out docs/pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 import npshapenet
-from reference.illustrations import data, learning, prediction, shape
+from reference.illustrations import data, detected, learning, prediction, shape
 from reference.illustrations.canvas import write_figure
 from reference.illustrations.demo_face import read_demo_faces
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             write_figure(options.out / f"{name}.png", figures[name]())
             print(options.out / f"{name}.png")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"reference.illustrate: {error}", file=sys.stderr)
         return 1
     return 0
@@ -58,13 +58,17 @@ def illustrations(weights: str) -> Mapping[str, Callable[[], Figure]]:
         "quality": lambda: prediction.draw_quality(faces, model),
         "one-face": lambda: learning.draw_one_face(path),
         "averaging": learning.draw_averaging,
+        # These need dlib, so they come last: without it the others are drawn.
+        "group": lambda: detected.draw_group((admiral, astronaut), model),
+        "crossing": lambda: detected.draw_crossing(faces, model),
+        "still": lambda: detected.draw_still(astronaut, model),
     }
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m reference.illustrate",
-        description="Draw the pictures of docs/how-it-works.md on the photos of the demo.",
+        description="Draw the pictures of the pages in docs/ on the photos of the demo.",
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder, which must exist")
     parser.add_argument("--model", default="fast", help="a bundled model or a weights file (fast)")

@@ -1,1 +1,1 @@
-"""The pictures of docs/how-it-works.md, drawn on the two photos that may be shown to anybody."""
+"""The pictures of the pages in docs/, drawn on the two photos that may be shown to anybody."""
