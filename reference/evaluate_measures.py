@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +27,8 @@ from reference.views import Floats, usable_views
 _DESCRIPTION: Final = """\
 Compare what npshapenet measures on the points that a model finds with the same on the labels'
 points, boxes from the labels, and on the photo turned in its plane and mirrored with what should
-come of it. Prints a Markdown table for each set: the median and the 90th percentile of the
-absolute difference.
+come of it. Prints two Markdown tables for each set: the median and the 90th percentile of the
+absolute difference; and how far the model finds eyes open that are closed in the labels, or open.
 """
 _EPILOG: Final = """\
 There is no true pose in the sets: the differences say how far the points carry it, not how far
@@ -36,6 +37,8 @@ the mean head is from each person's.
 example: python -m reference.evaluate_measures fast --labels 300w/common/labels.xml
 """
 _TURN_DEG: Final = 20.0
+#: Borders between eyes by the opening that the labels have.
+_OPENINGS: Final = (0.0, 0.1, 0.2, 0.3, np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"reference.evaluate_measures: {error}", file=sys.stderr)
             return 1
         print("\n".join(_table(seen, f"{name}, {len(seen)} faces, {options.model}")), end="\n\n")
+        print("\n".join(_openings_table(seen)), end="\n\n")
     return 0
 
 
@@ -167,6 +171,24 @@ def _table(seen: Sequence[Seen], title: str) -> list[str]:
         median, high = np.percentile(values, [50, 90])
         digits = 1 if unit else 3
         lines.append(f"| {name} | {median:.{digits}f}{unit} | {high:.{digits}f}{unit} |")
+    return lines
+
+
+def _openings_table(seen: Sequence[Seen]) -> list[str]:
+    """The openings found, of eyes that the labels say are so far open."""
+    true = np.array([eye_openings(one.truth) for one in seen]).ravel()
+    found = np.array([one.face.eye_openings() for one in seen]).ravel()
+    lines = [
+        "| eyes open by, in the labels | eyes | found: 10 % under | median | 90 % under |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for low, high in pairwise(_OPENINGS):
+        those = found[(true >= low) & (true < high)]
+        interval = f"{low:g}–{high:g}" if np.isfinite(high) else f"{low:g} and more"
+        cells = (
+            [f"{value:.2f}" for value in np.percentile(those, [10, 50, 90])] if len(those) else []
+        )
+        lines.append(f"| {interval} | {len(those)} | {' | '.join(cells or ['', '', ''])} |")
     return lines
 
 

@@ -36,6 +36,7 @@ SLOW = ("reference.train ", "reference.illustrate ", "npshapenet.jit.build")
 #: What a block needs that has such a word in it, beside the package itself.
 NEEDS = {
     "python -m reference.": "torch",
+    "reference.illustrate ": "dlib",
     "--onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "npshapenet.jit.build": "numba",
@@ -243,6 +244,15 @@ def video_outcome(names: dict[str, Any], folder: Path) -> None:
     points = (folder / "clip.csv").read_text().splitlines()
     assert points[0] == "frame,time_s,face,point,region,x,y"
     assert len(points) > 45 * 68
+    # The astronaut does neither; somebody who does both.
+    (astronaut,) = names["people"].values()
+    assert not astronaut.blinks
+    assert not astronaut.is_talking
+    other = names["Expression"]()
+    for frame in range(120):
+        other.see(0.18 if frame % 40 in range(20, 25) else 0.3, 0.1 if frame % 8 < 4 else 0.0)
+    assert other.blinks == 3
+    assert other.is_talking
 
 
 def deploy_outcome(names: dict[str, Any], folder: Path) -> None:

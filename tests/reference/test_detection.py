@@ -91,6 +91,10 @@ def test_measures_are_reported(capsys):
     out = capsys.readouterr().out
     for name in ("eye opening", "mouth opening", "yaw", "pitch, photo mirrored", "112×112"):
         assert f"| {name}" in out or name in out
+    # Four eyes, none of them closed.
+    eyes = [int(count) for count in re.findall(r"^\| 0[\w\d.– ]* \| (\d+) \|", out, flags=re.M)]
+    assert eyes[0] == 0
+    assert sum(eyes) == 4
     (tilt,) = re.findall(r"tilt, photo turned by 20° \| ([\d.]+)°", out)
     # The head in the photo is turned by 20°, clockwise, and seen to be.
     assert float(tilt) < 3
