@@ -68,7 +68,8 @@ def illustrations(weights: str) -> Mapping[str, Callable[[], Figure]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m reference.illustrate",
-        description="Draw the pictures of the pages in docs/ on the photos of the demo.",
+        description="Draw the pictures of the pages in docs/ on the photos of the demo. The last "
+        "three, group, crossing and still, need dlib, whose detector finds the faces.",
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder, which must exist")
     parser.add_argument("--model", default="fast", help="a bundled model or a weights file (fast)")
