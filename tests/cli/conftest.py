@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +38,31 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         return Ended(status, *capsys.readouterr())
 
     return run_command
+
+
+@pytest.fixture
+def terminal() -> Callable[[], AbstractContextManager[Callable[[], str]]]:
+    """``with terminal() as sent``: the error output is one; ``sent()`` is what is new on it."""
+    if not hasattr(os, "openpty"):
+        pytest.skip("makes a terminal as POSIX has them")
+    return _terminal
+
+
+@contextmanager
+def _terminal() -> Iterator[Callable[[], str]]:
+    screen, stderr = os.openpty()
+    with open(screen, "rb", buffering=0) as shown, open(stderr, "w", encoding="utf-8") as stream:
+
+        def sent() -> str:
+            # The system takes its time: what comes before the mark is all.
+            print(end="\0", file=stream, flush=True)
+            content = b""
+            while not content.endswith(b"\0"):
+                content += shown.read(1 << 16)
+            return content[:-1].decode()
+
+        with redirect_stderr(stream):
+            yield sent
 
 
 @pytest.fixture
