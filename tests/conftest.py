@@ -6,8 +6,8 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -138,18 +138,18 @@ def network_camera() -> Callable[..., AbstractContextManager[str]]:
 
 
 @contextmanager
-def _network_camera(frames: Iterable[np.ndarray], interval_s: float) -> Iterator[str]:
+def _network_camera(frames: Sequence[np.ndarray], interval_s: float) -> Iterator[str]:
     """It sends a frame each ``interval_s`` to whoever asks, and hangs up after the last."""
-    parts = [_part(frame) for frame in frames]
 
     class Camera(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
-            for part in parts:
-                self.wfile.write(part)
-                time.sleep(interval_s)
+            with suppress(ConnectionError):  # who asked has seen enough
+                for frame in frames:
+                    self.wfile.write(_part(frame))
+                    time.sleep(interval_s)
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass

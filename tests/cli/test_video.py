@@ -6,12 +6,14 @@ import csv
 import errno
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +23,48 @@ from PIL import Image
 
 pytest.importorskip("cv2", reason="videos need OpenCV: pip install '.[opencv]'")
 
+import cv2
+
 import npshapenet
 from npshapenet import atomic
 from npshapenet.cli import video as command
 from npshapenet.cli.demo_photos import read_demo_photo
 from npshapenet.video import Video, VideoError, VideoFile
 
+_spec = spec_from_file_location(
+    "video_conftest", Path(__file__).parent.with_name("video") / "conftest.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+odd = module_from_spec(_spec)
+_spec.loader.exec_module(odd)
+
 Run = Callable[..., Any]
 NetworkCamera = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def frames() -> list[np.ndarray]:
     """The astronaut, moving to the right by two pixels a frame; half as large."""
-    path = tmp_path_factory.mktemp("clip") / "clip.avi"
     photo = read_demo_photo("astronaut").image.resize((256, 256))
+    frames = []
+    for index in range(20):
+        moved = Image.new("RGB", (320, 256))
+        moved.paste(photo, (2 * index, 0))
+        frames.append(np.asarray(moved))
+    return frames
+
+
+@pytest.fixture(scope="module")
+def clip(frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of them."""
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.avi", frames)
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray]) -> Path:
     with VideoFile(path, 25) as file:
-        for index in range(20):
-            moved = Image.new("RGB", (320, 256))
-            moved.paste(photo, (2 * index, 0))
-            file.write(np.asarray(moved))
+        for frame in frames:
+            file.write(frame)
     return path
 
 
@@ -63,6 +87,13 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def distance_to_truth(lines: list[dict[str, str]], index: int) -> float:
+    """How far off the points of a frame are on average, in pixels."""
+    points = [(float(line["x"]), float(line["y"])) for line in lines if line["frame"] == str(index)]
+    truth = np.add(read_demo_photo("astronaut").landmarks / 2, (2 * index, 0))
+    return float(np.linalg.norm(points - truth, axis=1).mean())
+
+
 def test_points_of_every_frame(follow: Run, clip: Path, tmp_path: Path) -> None:
     ended = follow(clip, "--csv", tmp_path / "points.csv", "--no-smoothing")
     assert (ended.status, ended.err) == (0, "")
@@ -70,7 +101,6 @@ def test_points_of_every_frame(follow: Run, clip: Path, tmp_path: Path) -> None:
     lines = rows(tmp_path / "points.csv")
     assert len(lines) == 20 * 68
     assert {line["face"] for line in lines} == {"1"}
-    truth = read_demo_photo("astronaut").landmarks / 2
     for index in (0, 10, 19):
         frame = [line for line in lines if line["frame"] == str(index)]
         assert float(frame[0]["time_s"]) == pytest.approx(index / 25, abs=1e-3)
@@ -80,9 +110,8 @@ def test_points_of_every_frame(follow: Run, clip: Path, tmp_path: Path) -> None:
             "nose_base",
             "outer_lips",
         ]
-        points = np.array([[float(line["x"]), float(line["y"])] for line in frame])
         # The model's own error on this small face is half a pixel.
-        assert np.linalg.norm(points - np.add(truth, (2 * index, 0)), axis=1).mean() < 2
+        assert distance_to_truth(lines, index) < 2
 
 
 def test_the_overlay_has_every_frame(follow: Run, clip: Path, tmp_path: Path) -> None:
@@ -125,6 +154,41 @@ def test_a_frame_of_another_size(
     assert "the frame is 300×300, those before were 320×256" in ended.err
     assert len(list(Video(tmp_path / "out.mp4"))) == 7
     assert {int(line["frame"]) for line in rows(tmp_path / "points.csv")} == set(range(7))
+
+
+def test_a_rate_that_varies(follow: Run, frames: list[np.ndarray], tmp_path: Path) -> None:
+    """The true times in the table; the overlay keeps them by repetitions, and a line says so."""
+    path = write_video(tmp_path / "varying.webm", frames[:12])
+    odd.delayed_from(path, 6, [40 * index for index in range(12)], 200)
+    out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
+    ended = follow(path, "--out", out, "--csv", points)
+    assert ended.status == 0
+    said = re.fullmatch(
+        rf"the frame rate varies: {re.escape(str(out))} has (\S+) frames a second, of which "
+        r"(\d+) are repetitions, and (\d+) were left out\n",
+        ended.err,
+    )
+    assert said is not None, ended.err
+    rate, repeated, left_out = map(float, said.groups())
+    times = {int(line["frame"]): float(line["time_s"]) for line in rows(points)}
+    expected = [0.04 * index + (0.2 if index >= 6 else 0) for index in range(12)]
+    assert list(times.values()) == pytest.approx(expected, abs=1e-3)
+    drawn = list(Video(out))
+    assert repeated > 0
+    assert len(drawn) == 12 + repeated - left_out
+    assert len(drawn) / rate == pytest.approx(expected[-1] + 1 / rate, abs=1 / rate)
+
+
+def test_the_rotation_flag(follow: Run, frames: list[np.ndarray], tmp_path: Path) -> None:
+    """Stored lying on its side; points and overlay are upright."""
+    path = write_video(tmp_path / "rotated.mp4", [np.rot90(frame) for frame in frames])
+    odd.rotated_by_90(path, width=256)
+    out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
+    assert follow(path, "--out", out, "--csv", points, "--no-smoothing").status == 0
+    assert {frame.rgb.shape for frame in Video(out)} == {(256, 320, 3)}
+    lines = rows(points)
+    assert len(lines) == 20 * 68
+    assert distance_to_truth(lines, 19) < 2
 
 
 @pytest.mark.parametrize("failing", ["out.mp4", "points.csv"])
@@ -210,8 +274,6 @@ def test_no_video_writes_nothing(run: Run, tmp_path: Path, content: bytes) -> No
 
 
 def test_no_frame_writes_nothing(follow: Run, tmp_path: Path) -> None:
-    import cv2
-
     path = tmp_path / "video.avi"
     cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 30, (64, 48)).release()
     ended = follow(path, "--csv", tmp_path / "p.csv", "--out", tmp_path / "o.mp4")
@@ -227,17 +289,46 @@ def test_a_camera_that_is_not_there(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_camera_in_the_network(
-    follow: Run, clip: Path, network_camera: NetworkCamera, tmp_path: Path
+    follow: Run, frames: list[np.ndarray], network_camera: NetworkCamera, tmp_path: Path
 ) -> None:
     out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
-    shown = [frame.rgb for frame in Video(clip)]
-    with network_camera(shown, interval_s=0.05) as address:
+    with network_camera(frames, interval_s=0.05) as address:
         ended = follow(address, "--out", out, "--csv", points)
     assert ended.status == 1
     assert ended.err.endswith("gives no more frames, after 20; all before it is written\n")
     lines = rows(points)
     assert len(lines) == 20 * 68
     assert {line["face"] for line in lines} == {"1"}
+    assert list(Video(out))
+
+
+def test_a_camera_that_vanishes(
+    follow: Run, frames: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unplugged after seven frames: the files have those."""
+    left = iter(frames[:7])
+
+    class Camera:
+        isOpened = staticmethod(lambda: True)
+        get = staticmethod(lambda _: -1.0)
+        release = staticmethod(lambda: None)
+
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            frame = next(left, None)
+            return (False, None) if frame is None else (True, frame[..., ::-1])
+
+    file = cv2.VideoCapture
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda source, *how: Camera() if source == 0 else file(source, *how)
+    )
+    out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
+    ended = follow("0", "--out", out, "--csv", points)
+    assert ended.status == 1
+    assert ended.err.endswith(
+        "npshapenet: camera 0: gives no more frames, after 7; all before it is written\n"
+    )
+    lines = rows(points)
+    assert [int(line["frame"]) for line in lines[::68]] == list(range(7))
     assert list(Video(out))
 
 
@@ -292,7 +383,6 @@ def test_the_window_ends_it(
 ) -> None:
     """The key q, or its closing, which the next frame would undo; Qt has no property then, and GTK
     never has."""
-    cv2 = pytest.importorskip("cv2")
     frames = itertools.count()
 
     def visible(name: str, prop: int) -> float:
@@ -335,12 +425,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
-def test_ctrl_c_leaves_complete_files(clip: Path, tmp_path: Path) -> None:
-    out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
-    words = ["video", "--backend", "numpy", clip, "--out", out, "--csv", points]
+def follow_slowly_to_frame_4(source: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Ended by Ctrl-C in its fourth frame, with out.mp4 and points.csv; what it said then."""
+    words = ["--out", folder / "out.mp4", "--csv", folder / "points.csv"]
+    command = ["video", "--backend", "numpy", source, *words]
     process = subprocess.Popen(
-        [sys.executable, "-c", _SLOWLY, *map(str, words)],
+        [sys.executable, "-c", _SLOWLY, *map(str, command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -351,11 +441,33 @@ def test_ctrl_c_leaves_complete_files(clip: Path, tmp_path: Path) -> None:
         assert process.stdout.readline() == "frame\n"
     time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "npshapenet: interrupted at frame 4; all before it is written\n"
-    assert len(list(Video(out))) == 4
-    assert {int(line["frame"]) for line in rows(points)} == set(range(4))
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_leaves_complete_files(clip: Path, tmp_path: Path) -> None:
+    ended = follow_slowly_to_frame_4(clip, tmp_path)
+    assert ended.returncode == 130
+    assert ended.stderr == "npshapenet: interrupted at frame 4; all before it is written\n"
+    assert len(list(Video(tmp_path / "out.mp4"))) == 4
+    assert {int(line["frame"]) for line in rows(tmp_path / "points.csv")} == set(range(4))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "points.csv"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_is_the_end_of_a_camera(
+    frames: list[np.ndarray], network_camera: NetworkCamera, tmp_path: Path
+) -> None:
+    """With status 0, and complete files: one that would go on for minutes."""
+    with network_camera(frames * 100, interval_s=0.05) as address:
+        ended = follow_slowly_to_frame_4(address, tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"camera {address}: 4 frames, faces: 1, ")
+    # That the rate varies may be said, but nothing of an interruption.
+    assert "npshapenet:" not in ended.stderr
+    assert {int(line["frame"]) for line in rows(tmp_path / "points.csv")} == set(range(4))
+    assert list(Video(tmp_path / "out.mp4"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "points.csv"]
 
 

@@ -38,12 +38,14 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def rotated_by_90(path: Path) -> None:
-    """Set an .mp4's rotation flag: the matrix in the header of its track (ISO 14496-12, 8.3.2)."""
+def rotated_by_90(path: Path, width: int = SIZE[1]) -> None:
+    """Set an .mp4's rotation flag: the matrix in the header of its track (ISO 14496-12, 8.3.2).
+
+    ``width`` is that of its frames as they are stored.
+    """
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 4 + 40
-    width_fixed = SIZE[1] << 16
-    values = (0, 1 << 16, 0, -1 << 16, 0, 0, width_fixed, 0, 1 << 30)
+    values = (0, 1 << 16, 0, -1 << 16, 0, 0, width << 16, 0, 1 << 30)
     content[matrix : matrix + 36] = struct.pack(">9i", *values)
     path.write_bytes(content)
 
