@@ -21,17 +21,19 @@ import npshapenet
 from npshapenet.cli.demo_photos import read_demo_photo
 from npshapenet.jit import carried, cpu
 from npshapenet.jit.build import build
+from npshapenet.model import DEFAULT_MODEL
 
 Floats = NDArray[np.float32]
 
-#: Says what it found and how: a JSON list of landmarks, backend, origin of the compiled code,
-#: peak of resident memory in MiB, and which compilers were imported.
+#: Of the crop's file and, if not the default, a model's name. Says what it found and how: a JSON
+#: list of landmarks, backend, origin of the compiled code, peak of resident memory in MiB, and
+#: which compilers were imported.
 PREDICT = """
 import json, sys
 import numpy as np
 import npshapenet
 from npshapenet import jit
-model = npshapenet.load()
+model = npshapenet.load(*sys.argv[2:])
 landmarks = model.predict(np.load(sys.argv[1]))
 compiled = model.backend_name == "numba"
 peak = None
@@ -131,10 +133,11 @@ def expected(crop_file: Path) -> Floats:
 
 @pytest.fixture(scope="session")
 def predict(crop_file: Path) -> Callable[..., Answer]:
-    """``predict(environment, *options of Python)``: by a new process, in no folder of ours."""
+    """``predict(environment, *options of Python, model="fast")``: by a new process, in no folder
+    of ours."""
 
-    def run(environment: Mapping[str, str], *options: str) -> Answer:
-        command = [sys.executable, "-P", *options, "-c", PREDICT, str(crop_file)]
+    def run(environment: Mapping[str, str], *options: str, model: str = DEFAULT_MODEL) -> Answer:
+        command = [sys.executable, "-P", *options, "-c", PREDICT, str(crop_file), model]
         with tempfile.TemporaryDirectory() as elsewhere:
             return answer(
                 subprocess.run(
