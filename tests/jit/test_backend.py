@@ -136,9 +136,12 @@ def test_child_processes_after_fork(
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=lambda: queue.put(compiled.outputs(random_crops(2))))
-    child.start()
-    np.testing.assert_array_equal(queue.get(timeout=60), here)
-    child.join(60)
+    with ThreadPoolExecutor(2) as pool:  # whose threads are there while it forks
+        for there in pool.map(lambda _: compiled.outputs(random_crops(2)), range(8)):
+            np.testing.assert_array_equal(there, here)
+        child.start()
+        np.testing.assert_array_equal(queue.get(timeout=60), here)
+        child.join(60)
     assert child.exitcode == 0
 
 
