@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.compiled_steps import CompiledSteps
 from npshapenet import image, jit, network, plain
+from npshapenet.weights import Normalisation
 
 pytest.importorskip("numba")
 pytest.importorskip("pytest_benchmark")
@@ -35,25 +36,33 @@ resizes = pytest.mark.parametrize("shape", SHAPES["resize"], ids=lambda shape: s
 
 
 class OneLayer:
-    """A network of one layer with random tensors, and its input (C, H, W)."""
+    """A layer with random tensors, and what it reads: the input, and numbers of another layer."""
 
     def __init__(self, shape: dict[str, Any]) -> None:
-        settings = {key: value for key, value in shape.items() if key != "reads"}
+        settings = {key: value for key, value in shape.items() if key not in ("reads", "other")}
         settings |= {"input": network.INPUT}
+        graph = [settings]
         if shape["type"] == "Add":
             settings |= {"other": network.INPUT}
-        self.network = network.from_json({"input_shape": shape["reads"], "layers": [settings]})
+        if "other" in shape:
+            settings |= {"other": "numbers"}
+            pool = {"name": "pool", "type": "GlobalAveragePool", "input": network.INPUT}
+            dense = {"name": "numbers", "type": "Dense", "input": "pool"}
+            graph = [pool, dense | {"out_features": shape["other"]}, settings]
+        self.network = network.from_json({"input_shape": shape["reads"], "layers": graph})
         rng = np.random.default_rng(0)
         self.tensors = {
             name: rng.normal(scale=np.prod(size[1:]) ** -0.5, size=size).astype(np.float32)
             for name, size in self.network.tensor_shapes().items()
         }
         self.image: Floats = rng.normal(size=shape["reads"]).astype(np.float32)
+        self.layer = self.network.layers[-1]
+        backend = plain.PlainBackend(self.network, self.tensors, Normalisation(1, 0))
+        outputs = {network.INPUT: self.image} | backend.layer_outputs(self.image)
+        self.images = [outputs[name][None] for name in self.layer.inputs]
 
     def run_plain(self) -> Floats:
-        (layer,) = self.network.layers
-        images = [self.image[None]] * len(layer.inputs)
-        return plain.run_layer(layer, self.tensors, *images)
+        return plain.run_layer(self.layer, self.tensors, *self.images)
 
 
 @layers
@@ -69,9 +78,9 @@ def test_compiled_layer(benchmark: Any, shape: dict[str, Any]) -> None:
     steps = CompiledSteps(layer.network, layer.tensors, layer.image)
     steps.run_all()
     expected = layer.run_plain()[0]
-    difference = np.abs(steps.output(steps.names[1]) - expected).max()
+    difference = np.abs(steps.output(shape["name"]) - expected).max()
     assert difference <= TOLERANCE * np.abs(expected).max()
-    benchmark(steps.run, 1)
+    benchmark(steps.run, steps.names.index(shape["name"]))
 
 
 @resizes
