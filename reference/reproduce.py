@@ -95,7 +95,8 @@ def steps(model: str, data: Path, out: Path) -> list[Step]:
         _step(refitted, "refit_labels", faces["aflw"], "--teachers", teacher / BEST, "--out"),
         _training(run, steady_run / LAST, model, *seen, seen_too),
         _training(steady_run, fitted, f"{model}-steady", *seen, seen_too, "--start", run / BEST),
-        _step(fitted, "refine_fit", steady_run / BEST, "--data", *seen, "--out"),
+        # The last, as the one with the least error may not be steady yet.
+        _step(fitted, "refine_fit", steady_run / LAST, "--data", *seen, "--out"),
         _step(
             whole,
             "train_quality",
