@@ -115,15 +115,19 @@ def crossing(faces: Sequence[DemoFace], frame: int) -> Mapping[str, Placed]:
     One walks to the right, and the other to the left at the same height, in front of the first,
     out of the frame, and back in.
     """
-    walker_x = np.interp(frame, *zip(*WALKER_X, strict=True))
-    leaver_x = np.interp(frame, *zip(*LEAVER_X, strict=True))
     first, second = faces
     first_px, second_px = CROSSING_SIDES_PX
     y = CLIP_SIZE[1] / 2
     return {
-        "walker": Placed(first, float(walker_x), y, first_px),
-        "leaver": Placed(second, float(leaver_x), y, second_px),
+        "walker": Placed(first, _x_at(frame, WALKER_X), y, first_px),
+        "leaver": Placed(second, _x_at(frame, LEAVER_X), y, second_px),
     }
+
+
+def _x_at(frame: int, places: Sequence[tuple[int, float]]) -> float:
+    """Where a face is in a frame, by (frame, x) of some."""
+    frames, xs = np.array(places).T
+    return float(np.interp(frame, frames, xs))
 
 
 def still_clip(face: DemoFace) -> Clip:

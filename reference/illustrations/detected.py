@@ -6,12 +6,13 @@ ImportError, saying what to install, where dlib's detector isn't there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 import npshapenet
 from npshapenet.detectors.dlib_hog import DlibDetector
@@ -118,11 +119,11 @@ def follow_still(clip: Clip, model: npshapenet.Model) -> Floats:
     return np.array(landmarks, np.float64)
 
 
-def _crossing_picture(faces: Sequence[DemoFace], frame: int) -> Any:
+def _crossing_picture(faces: Sequence[DemoFace], frame: int) -> NDArray[np.uint8]:
     return picture_of(list(crossing(faces, frame).values()), CLIP_SIZE)
 
 
-def _draw_followed(axes: Axes, pixels: Any, faces: Sequence[npshapenet.Face]) -> None:
+def _draw_followed(axes: Axes, pixels: NDArray[np.uint8], faces: Sequence[npshapenet.Face]) -> None:
     """A frame with its faces, each in the colour of its id."""
     show(axes, pixels, "")
     for face in faces:
