@@ -36,6 +36,8 @@ DEFAULT_MODEL: Final = "fast"
 _MODELS_FOLDER: Final = os.path.join(os.path.dirname(__file__), "models")
 #: For fewer a second thread, which has to be woken, gains little.
 _CROPS_PER_THREAD_MIN: Final = 8
+#: Where Python keeps which of the warnings were shown, so that none is twice.
+_shown_warnings: Final[dict[Any, Any]] = {}
 
 
 class Backend(Protocol):
@@ -79,12 +81,15 @@ class Model:
 
     ``backend`` is "numba" (compiled), "numpy", or None: what the environment variable
     NPSHAPENET_BACKEND says, else numba where it can be imported or the package carries what it
-    would compile, else NumPy. Nothing is compiled before the first crop, or ``warmup``.
+    would compile, else NumPy. Where None comes to the slower NumPy, a warning says why. Nothing is
+    compiled before the first crop, or ``warmup``.
     """
 
     def __init__(self, weights: Weights, backend: BackendName | None = None) -> None:
         self.weights = weights
         self._asked_for = _asked_for(backend)
+        if backend is None and self._asked_for == "numpy":
+            _warn_of_numpy(f"{BACKEND_VARIABLE} is numpy")
         try:
             self._backend = _make_backend(self._asked_for or _best_backend(), weights)
         except ImportError as error:
@@ -335,11 +340,16 @@ def _best_backend() -> BackendName:
 
 
 def _warn_of_numpy(reason: str) -> None:
-    warnings.warn(
+    """A warning that is one line, and comes once."""
+    # Below a warning Python prints the line of source that it comes from: brackets have none.
+    warnings.warn_explicit(
         f"npshapenet: {reason}, so the slower NumPy backend is used; "
-        f'backend="numpy" or {BACKEND_VARIABLE}=numpy chooses it without this line',
+        'backend="numpy", or --backend numpy, chooses it without this line',
         RuntimeWarning,
-        stacklevel=4,
+        filename="<npshapenet>",
+        lineno=1,
+        module=__name__,
+        registry=_shown_warnings,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,14 @@ def test_an_unknown_command_gets_one_line(run: Run) -> None:
     assert ended.status == 2
     assert ended.err.count("\n") == 1
     assert "detect" in ended.err
+
+
+def test_a_backend_that_is_chosen_by_name_needs_no_line(
+    predict: Run, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NPSHAPENET_BACKEND", "numpy")
+    ended = predict(astronaut, "--box", "175", "76", "266", "167")  # with --backend numpy
+    assert (ended.status, ended.err) == (0, "")
 
 
 def test_it_runs_as_a_module() -> None:

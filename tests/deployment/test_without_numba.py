@@ -28,12 +28,19 @@ def environment(make_environment: Callable[..., dict[str, str]]) -> dict[str, st
 
 @pytest.fixture
 def run(environment: Mapping[str, str], tmp_path: Path) -> Run:
-    """``run(*arguments of Python)`` in that environment."""
+    """``run(*arguments of Python, **more variables)`` in that environment."""
 
-    def run(*arguments: str | Path, folder: Path = tmp_path) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str | Path, folder: Path = tmp_path, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-S", "-P", *map(str, arguments)],
-            env={**environment, "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                **environment,
+                "PYTHONIOENCODING": "utf-8",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **variables,
+            },
             cwd=folder,
             capture_output=True,
             text=True,
@@ -53,14 +60,38 @@ def test_predict(environment: Mapping[str, str], predict, expected, same) -> Non
     found = predict(environment, "-S")
     same(found.landmarks, expected)
     assert found.backend == "numpy"
-    (line, *_) = found.complaints.splitlines()
+    (line,) = found.complaints.splitlines()
     assert "Numba isn't installed, so the slower NumPy backend is used" in line
 
 
-def test_predict_as_chosen(environment: Mapping[str, str], predict, expected, same) -> None:
-    found = predict({**environment, "NPSHAPENET_BACKEND": "numpy"}, "-S")
-    same(found.landmarks, expected)
-    assert found.complaints == ""
+SCRIPT = """\
+import npshapenet
+
+for _ in range(2):
+    npshapenet.load({arguments})
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({}, "Numba isn't installed"),
+        ({"NPSHAPENET_BACKEND": "numpy"}, "NPSHAPENET_BACKEND is numpy"),
+    ],
+)
+def test_a_script_gets_one_line(
+    run: Run, tmp_path: Path, variables: dict[str, str], reason: str
+) -> None:
+    """However often it loads a model, and without a line of its source."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(arguments=""))
+    done = run(script, **variables)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert f"npshapenet: {reason}, so the slower NumPy backend is used" in line
+
+    script.write_text(SCRIPT.format(arguments='backend="numpy"'))
+    assert run(script, **variables).stderr == ""
 
 
 def test_demo(run: Run, tmp_path: Path) -> None:

@@ -261,18 +261,24 @@ def test_carried_code_needs_no_numba(no_numba, monkeypatch, weights):
 
 
 def test_without_numba(no_numba, weights, crops):
-    with pytest.warns(RuntimeWarning, match=r"Numba isn't installed.*NPSHAPENET_BACKEND=numpy"):
+    with pytest.warns(RuntimeWarning, match=r"Numba isn't installed.*backend=\"numpy\""):
         model = Model(weights)
     assert model.backend_name == "numpy"
     assert model.predict(crops).shape == (4, 68, 2)
 
 
 def test_the_environment_chooses(no_numba, fake_numba, weights, monkeypatch):
+    """And a line says so of NumPy: a variable that was set long ago is easily forgotten."""
     monkeypatch.setenv("NPSHAPENET_BACKEND", "numpy")
+    with pytest.warns(RuntimeWarning, match="NPSHAPENET_BACKEND is numpy, so the slower") as said:
+        assert Model(weights).backend_name == "numpy"
+    assert len(said) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Model(weights).backend_name == "numpy"
+        assert Model(weights, backend="numpy").backend_name == "numpy"
         assert Model(weights, backend="numba").backend_name == "numba"
+        monkeypatch.setenv("NPSHAPENET_BACKEND", "numba")
+        assert Model(weights).backend_name == "numba"
         monkeypatch.setenv("NPSHAPENET_BACKEND", "")
         assert Model(weights).backend_name == "numba"
     monkeypatch.setenv("NPSHAPENET_BACKEND", "torch")
