@@ -161,6 +161,8 @@ def _follow(video: Video, tracker: Tracker, arguments: argparse.Namespace) -> in
             outputs = [
                 stack.enter_context(output) for output in _outputs(video, arguments, failures)
             ]
+            # Before the outputs end, which may have something to say.
+            stack.callback(progress.end)
             for frame, faces in _followed(video, tracker, problems):
                 ids.update(face.id for face in faces)
                 progress.step(len(faces))
@@ -175,8 +177,6 @@ def _follow(video: Video, tracker: Tracker, arguments: argparse.Namespace) -> in
     except OSError as error:
         place = error.filename or arguments.csv or arguments.out
         raise CommandError(f"{place} can't be written: {reason(error)}") from error
-    finally:
-        progress.end()
     print(
         f"{video.name}: {progress.frames} frames, faces: {len(ids)}, "
         f"{progress.frames_per_second:.0f} frames/s"

@@ -40,6 +40,7 @@ odd = module_from_spec(_spec)
 _spec.loader.exec_module(odd)
 
 Run = Callable[..., Any]
+Terminal = Callable[[], AbstractContextManager[Callable[[], str]]]
 NetworkCamera = Callable[..., AbstractContextManager[str]]
 
 
@@ -156,12 +157,18 @@ def test_a_frame_of_another_size(
     assert {int(line["frame"]) for line in rows(tmp_path / "points.csv")} == set(range(7))
 
 
-def test_a_rate_that_varies(follow: Run, frames: list[np.ndarray], tmp_path: Path) -> None:
-    """The true times in the table; the overlay keeps them by repetitions, and a line says so."""
-    path = write_video(tmp_path / "varying.webm", frames[:12])
+@pytest.fixture(scope="module")
+def varying(frames: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve of the frames, of which the seventh comes 0.2 seconds late."""
+    path = write_video(tmp_path_factory.mktemp("varying") / "varying.webm", frames[:12])
     odd.delayed_from(path, 6, [40 * index for index in range(12)], 200)
+    return path
+
+
+def test_a_rate_that_varies(follow: Run, varying: Path, tmp_path: Path) -> None:
+    """The true times in the table; the overlay keeps them by repetitions, and a line says so."""
     out, points = tmp_path / "out.mp4", tmp_path / "points.csv"
-    ended = follow(path, "--out", out, "--csv", points)
+    ended = follow(varying, "--out", out, "--csv", points)
     assert ended.status == 0
     said = re.fullmatch(
         rf"the frame rate varies: {re.escape(str(out))} has (\S+) frames a second, of which "
@@ -177,6 +184,17 @@ def test_a_rate_that_varies(follow: Run, frames: list[np.ndarray], tmp_path: Pat
     assert repeated > 0
     assert len(drawn) == 12 + repeated - left_out
     assert len(drawn) / rate == pytest.approx(expected[-1] + 1 / rate, abs=1 / rate)
+
+
+def test_a_terminal_sees_how_far_it_is(
+    follow: Run, varying: Path, terminal: Terminal, tmp_path: Path
+) -> None:
+    """The bar is gone before anything else is said."""
+    with terminal() as sent:
+        assert follow(varying, "--out", tmp_path / "out.mp4").status == 0
+        bar, _, said = sent().rpartition("\r\x1b[K")
+    assert re.search(r"░ frame \d+ of 12, faces: 1, \d+ frames/s", bar)
+    assert said.startswith("the frame rate varies: ")
 
 
 def test_the_rotation_flag(follow: Run, frames: list[np.ndarray], tmp_path: Path) -> None:
