@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 CHECK = '''
-import ctypes, mmap, sys
+import ctypes, math, mmap, sys
 import numpy as np
 from npshapenet import image
 from npshapenet.jit import objects
@@ -24,8 +24,12 @@ from npshapenet.layers import (
     Add,
     Convolution,
     Dense,
+    Enlarge,
     GlobalAveragePool,
+    GroupNorm,
     InstanceNorm,
+    Join,
+    MeanPlaces,
     PointDepthwise,
     ShapeFit,
 )
@@ -35,14 +39,12 @@ from npshapenet.shape import ShapeModel
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 PAGE = mmap.PAGESIZE
-maps = []
 
 def fenced(size, at_end):
     """``size`` bytes between pages that may not be touched, against the one or the other."""
     pages = -(-size // PAGE)
-    memory = mmap.mmap(-1, (pages + 2) * PAGE)
-    maps.append(memory)
-    whole = np.frombuffer(memory, np.uint8)
+    # Given back with the array that is returned, as there may be only so many in a process.
+    whole = np.frombuffer(mmap.mmap(-1, (pages + 2) * PAGE), np.uint8)
     start = PAGE + (pages * PAGE - size if at_end else 0)
     for fence in (0, (pages + 1) * PAGE):
         assert libc.mprotect(whole.ctypes.data + fence, PAGE, 0) == 0
@@ -114,6 +116,20 @@ for size in (1, 2, 5, 7, 13, 14, 15, 28, 31):
         convolution(shape, channels, (5, 5), (2, 2), (4, 2), channels)
         check(Network(shape, (GlobalAveragePool("p", "input"),)))
         check(Network(shape, (InstanceNorm("n", "input"),)))
+        for groups in {1, channels, math.gcd(channels, 4)}:
+            check(Network(shape, (GroupNorm("n", "input", groups),)))
+        for groups, outputs, kernel, stride, padding in (
+            (2, 38, (1, 1), (1, 1), (0, 0)),
+            (2, 66, (3, 3), (1, 1), (1, 1)),
+            (3, 24, (3, 5), (2, 1), (2, 4)),
+        ):
+            grouped = groups * channels, size, size + 1
+            convolution(grouped, outputs, kernel, stride, padding, groups, "relu")
+        check(Network(shape, (MeanPlaces("m", "input"),)))
+        for factor in (1, 2, 3):
+            check(Network(shape, (Enlarge("e", "input", factor),)))
+        for names in (("c", "input"), ("input", "c"), ("input", "input")):
+            check(Network(shape, (Convolution("c", "input", 19, (1, 1)), Join("j", *names))))
         check(Network(shape, (Dense("d", "input", 37),)))
         for points in (1, 16, 37):
             layers = (Dense("p", "input", 2 * points), PointDepthwise("d", "input", "p", 3, "relu"))
