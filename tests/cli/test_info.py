@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,35 @@ def test_it_says_what_the_file_holds(run: Run, weights_file: Path, weights: Weig
     assert summary["network"].startswith("13 layers, ")
     assert summary["network"].endswith(count)
     assert summary["backend"] == "numpy"
+
+
+def test_it_says_where_the_compiled_code_came_from(tmp_path: Path) -> None:
+    """Compiled by the first process, and found by the next one."""
+    pytest.importorskip("numba")
+    from npshapenet.jit import cpu
+
+    folder = tmp_path / "cache"
+    environment = {
+        **os.environ,
+        "NPSHAPENET_BACKEND": "numba",
+        "NPSHAPENET_CACHE_DIR": str(folder),
+        # A library that the package may carry isn't used then.
+        "NUMBA_CPU_NAME": cpu.target().cpu,
+        "NUMBA_CPU_FEATURES": cpu.target().features,
+    }
+    for origin in ("compiled now", f"kept in {folder}"):
+        ended = subprocess.run(
+            [sys.executable, "-P", "-m", "npshapenet", "info"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        summary = dict(
+            line.split(maxsplit=1) for line in ended.stdout.split("\n\n")[0].splitlines()
+        )
+        assert (summary["backend"], summary["compiled"]) == ("numba", origin)
+        assert ended.stderr.count("\n") == (origin == "compiled now")
 
 
 def test_it_lists_the_layers(run: Run, weights_file: Path, weights: Weights) -> None:
