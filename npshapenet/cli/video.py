@@ -61,8 +61,8 @@ _KEYS_TO_END: Final = (ord("q"), 27)
 #: What is done with each frame and the faces in it; False: enough.
 Output = Callable[[Frame, list[Face]], bool]
 
-#: Why files couldn't be written.
-Failures = dict[Path, VideoError | OSError]
+#: Why files couldn't be written: a line each.
+Failures = dict[Path, str]
 
 
 def add_to(subcommands: Any) -> None:
@@ -156,34 +156,28 @@ def _follow(video: Video, tracker: Tracker, arguments: argparse.Namespace) -> in
     failures: Failures = {}
     ids: set[int | None] = set()
     progress = Progress(video.frame_count)
-    try:
-        with noted_interruption() as interruption, ExitStack() as stack:
-            outputs = [
-                stack.enter_context(output) for output in _outputs(video, arguments, failures)
-            ]
-            # Before the outputs end, which may have something to say.
-            stack.callback(progress.end)
-            for frame, faces in _followed(video, tracker, problems):
-                ids.update(face.id for face in faces)
-                progress.step(len(faces))
-                wants_more = [output(frame, faces) for output in outputs]
-                if interruption.came or not all(wants_more):
-                    break
-            if progress.frames == 0:
-                raise CommandError(problems[0])
-            if progress.frames == 1 and failures:
-                # Nothing is lost yet: better what was there before than a file of one frame.
-                raise CommandError("; ".join(_told(failures)))
-    except OSError as error:
-        place = error.filename or arguments.csv or arguments.out
-        raise CommandError(f"{place} can't be written: {reason(error)}") from error
+    with noted_interruption() as interruption, ExitStack() as stack:
+        outputs = [stack.enter_context(output) for output in _outputs(video, arguments, failures)]
+        # Before the outputs end, which may have something to say.
+        stack.callback(progress.end)
+        for frame, faces in _followed(video, tracker, problems):
+            ids.update(face.id for face in faces)
+            progress.step(len(faces))
+            wants_more = [output(frame, faces) for output in outputs]
+            if interruption.came or not all(wants_more):
+                break
+        if progress.frames == 0:
+            raise CommandError(problems[0])
+        if progress.frames == 1 and failures:
+            # Nothing is lost yet: better what was there before than a file of one frame.
+            raise CommandError("; ".join(failures.values()))
     print(
         f"{video.name}: {progress.frames} frames, faces: {len(ids)}, "
         f"{progress.frames_per_second:.0f} frames/s"
     )
     kept = _kept(arguments, failures)
     if problems or failures:
-        raise CommandError("; ".join([*problems, *_told(failures)]) + kept)
+        raise CommandError("; ".join([*problems, *failures.values()]) + kept)
     if interruption.came and not video.is_camera:
         raise CommandError(f"interrupted at frame {progress.frames}{kept}", INTERRUPTED)
     return 0
@@ -231,26 +225,28 @@ def _by_itself(
         try:
             return write_or_fail(frame, faces)
         except (VideoError, OSError) as error:
-            failures[path] = error
+            failures[path] = _told(path, error)
             return False
 
     with ExitStack() as stack:
-        write_or_fail = stack.enter_context(output)
+        try:
+            write_or_fail = stack.enter_context(output)
+        except OSError as error:
+            raise CommandError(_told(path, error)) from error
         yield write
         try:
             with stack.pop_all():
                 if path in failures:
-                    raise failures[path]
+                    raise VideoError(failures[path])
         except (VideoError, OSError) as error:
-            failures[path] = error
+            failures[path] = _told(path, error)
 
 
-def _told(failures: Failures) -> list[str]:
-    """Why each of the files failed, with its name, which only a VideoError has already."""
-    return [
-        f"{path} can't be written: {reason(error)}" if isinstance(error, OSError) else reason(error)
-        for path, error in failures.items()
-    ]
+def _told(path: Path, error: VideoError | OSError) -> str:
+    """Why the file couldn't be written, with its name, which a VideoError has already."""
+    if isinstance(error, VideoError):
+        return reason(error)
+    return f"{path} can't be written: {reason(error)}"
 
 
 def _kept(arguments: argparse.Namespace, failures: Failures) -> str:

@@ -265,6 +265,22 @@ def test_a_disk_that_is_full_on_the_way_leaves_the_other(
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_table_that_can_not_be_begun(
+    follow: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line names it, not the temporary file that would have become it."""
+
+    def refuse(path: str, *_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(command, "open", refuse, raising=False)
+    points = tmp_path / "points.csv"
+    ended = follow(clip, "--csv", points)
+    assert ended.status == 1
+    assert ended.err == f"npshapenet: {points} can't be written: Permission denied\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_overlay_that_can_not_be_begun_replaces_nothing(
     follow: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
