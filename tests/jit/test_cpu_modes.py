@@ -38,7 +38,7 @@ def test_parity_on(mode: str, tmp_path: Path) -> None:
         "NUMBA_CPU_FEATURES": features,
         "NPSHAPENET_CACHE_DIR": str(tmp_path / "cache"),
     }
-    tests = [str(HERE / f"test_{part}.py") for part in ("steps", "backend", "memory")]
+    tests = [str(HERE / f"test_{part}.py") for part in ("steps", "backend", "memory", "models")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, env=environment, cwd=HERE.parent.parent, capture_output=True)
     assert done.returncode == 0, done.stdout.decode()[-3000:]

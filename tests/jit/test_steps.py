@@ -17,10 +17,16 @@ from npshapenet.layers import (
     Add,
     Convolution,
     Dense,
+    Enlarge,
     GlobalAveragePool,
+    GroupNorm,
     InstanceNorm,
+    Join,
     Layer,
+    MeanPlaces,
+    PointDepthwise,
     Shape,
+    ShapeFit,
 )
 from npshapenet.network import Network
 from npshapenet.plain import PlainBackend
@@ -156,6 +162,69 @@ def test_instance_norm_of_one_pixel_and_of_equal_pixels_is_zero() -> None:
     for shape in ((3, 1, 1), (3, 4, 4)):
         compiled, _, _ = both_backends(one(shape, InstanceNorm("n", "input")))
         assert not compiled.run(np.full((1, *shape), 2.0, np.float32)).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups"),
+    [((2, 1, 3), 1), ((6, 5, 3), 2), ((40, 9, 4), 5), ((96, 14, 14), 3), ((17, 6, 7), 17)],
+    ids=str,
+)
+def test_group_norm(shape: Shape, groups: int) -> None:
+    assert_same_layers(one(shape, GroupNorm("n", "input", groups)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 3, 4), (64, 7, 7), (33, 14, 9)], ids=str)
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_enlarge(shape: Shape, factor: int) -> None:
+    assert_same_layers(one(shape, Enlarge("e", "input", factor)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 3, 4), (68, 28, 28), (17, 1, 31)], ids=str)
+def test_mean_places(shape: Shape) -> None:
+    assert_same_layers(one(shape, MeanPlaces("m", "input")))
+
+
+@pytest.mark.parametrize(
+    ("shape", "points", "places"),
+    [
+        ((1, 1, 1), 1, 1),
+        ((5, 3, 1), 2, 4),
+        ((5, 1, 6), 16, 2),
+        ((32, 28, 28), 68, 5),
+        ((64, 14, 14), 68, 5),
+        ((24, 13, 20), 17, 9),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_point_depthwise(shape: Shape, points: int, places: int, activation: Activation) -> None:
+    """About points that come of a few pixels, some of them beyond the edges of the image.
+
+    Of few, as a long sum differs by as much as moves a point over noise.
+    """
+    layers: Sequence[Layer] = (
+        Convolution("pixels", "input", 8, (1, 1), stride=(9, 9)),
+        Dense("points", "pixels", 2 * points),
+        PointDepthwise("d", "input", "points", places, activation),
+    )
+    assert_same_layers(Network(shape, tuple(layers)))
+
+
+@pytest.mark.parametrize(("points", "scores"), [(2, 1), (5, 3), (17, 16), (68, 100)])
+def test_shape_fit(points: int, scores: int) -> None:
+    assert_same_layers(one((2 * points, 1, 1), ShapeFit("f", "input", scores)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (16, 1, 1), (5, 3, 4), (128, 7, 7)], ids=str)
+@pytest.mark.parametrize("names", [("c", "input"), ("input", "c"), ("c", "c")], ids=str)
+def test_join(shape: Shape, names: tuple[str, str]) -> None:
+    """Of two images, in either order, and of one with itself."""
+    layers: Sequence[Layer] = (
+        Convolution("c", "input", 19, (1, 1)),
+        Join("j", *names),
+        Convolution("d", "j", 6, (1, 1)),
+    )
+    assert_same_layers(Network(shape, tuple(layers)))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
