@@ -16,19 +16,23 @@ Point = tuple[float, float]
 
 #: How much each frame renews of the speed by which a face is heading somewhere.
 _SPEED_SHARE: Final = 0.5
+#: How far, in sides of its box, the edges of a face's box may move before its crop is another. The
+#: crops of a face at rest are then the same, and don't jump by whole pixels where a box is rounded.
+_AT_REST: Final = 0.006
 
 
 class Track:
     """A face that a ``Tracker`` follows, or has lost and looks for.
 
-    ``box`` is the one around its unsmoothed landmarks when it was last seen, by which its next
-    crop is cut. Counted in frames: ``frames_lost``, since then; ``frames_unconfirmed``, since the
-    detector last found it.
+    ``box`` is the one around its unsmoothed landmarks when it was last seen. By ``crop_box`` its
+    next crop is cut: that one or, while the face rests, an earlier one. Counted in frames:
+    ``frames_lost``, since it was last seen; ``frames_unconfirmed``, since the detector last found
+    it.
     """
 
     def __init__(self, number: int, box: Box, smoother: OneEuroFilter | None) -> None:
         self.id = number
-        self.box = box
+        self.box = self.crop_box = box
         self.frames_lost = 0
         self.frames_unconfirmed = 0
         self._speed_px: Point = (0.0, 0.0)
@@ -48,6 +52,8 @@ class Track:
             speed_y + _SPEED_SHARE * (y - last_y - speed_y),
         )
         self.box = box
+        if not _is_at_rest(self.crop_box, box):
+            self.crop_box = box
         self.frames_unconfirmed = 0 if is_confirmed else self.frames_unconfirmed + 1
 
     def lose(self) -> None:
@@ -56,7 +62,7 @@ class Track:
 
     def find(self, box: Box) -> None:
         """It was lost, and is seen again in that box; its points begin anew."""
-        self.box = box
+        self.box = self.crop_box = box
         self.frames_lost = self.frames_unconfirmed = 0
         self._speed_px = (0.0, 0.0)
         if self._smoother is not None:
@@ -83,6 +89,12 @@ def side_px(box: Box) -> float:
 def distance(box: Box, point: Point) -> float:
     """From the centre of a box to a point, in sides of the box."""
     return math.dist(centre(box), point) / side_px(box)
+
+
+def _is_at_rest(before: Box, now: Box) -> bool:
+    """Whether no edge of a box has moved by more than _AT_REST of its side."""
+    limit_px = _AT_REST * side_px(before)
+    return all(abs(a - b) <= limit_px for a, b in zip(before.edges, now.edges, strict=True))
 
 
 def overlap(first: Box, second: Box) -> float:

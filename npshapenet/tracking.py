@@ -95,9 +95,10 @@ class Tracker:
                 print(face.id, face.landmarks)
 
     A face's crop comes from its landmarks in the frame before (``faces.box_around``, before they
-    are smoothed), so that a frame costs about what ``predict`` does; the detector, one as for
-    ``find_faces``, is asked for new and lost faces only, see ``TrackingLimits``. ``smoothing`` is
-    the One-Euro filter that the points pass, None for none. Not to be shared by threads.
+    are smoothed), and stays while the face rests; so a frame costs about what ``predict`` does. The
+    detector, one as for ``find_faces``, is asked for new and lost faces only, see
+    ``TrackingLimits``. ``smoothing`` is the One-Euro filter that the points pass, None for none.
+    Not to be shared by threads.
 
     ImportError where no detector is installed; ValueError for a model whose points aren't iBUG's.
     """
@@ -189,7 +190,7 @@ class Tracker:
 
     def _look(self, photo: Photo) -> list[_Sighting]:
         """The followed faces that are still there, by crops around their last landmarks."""
-        faces = faces_in(photo, [track.box for track in self._followed], model=self._model)
+        faces = faces_in(photo, [track.crop_box for track in self._followed], model=self._model)
         seen = []
         for track, face in zip(self._followed, faces, strict=True):
             box = self._next_box(face, photo)

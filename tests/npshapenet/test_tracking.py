@@ -116,6 +116,20 @@ def test_the_crop_comes_from_the_last_landmarks_before_smoothing(
     np.testing.assert_allclose(raw_face.landmarks, again.landmarks, atol=1e-3)
 
 
+def test_the_crop_of_a_face_at_rest_stays(tracker: Tracker, stage: Stage, astronaut: Actor) -> None:
+    """Noise moves the landmarks a little, and the crop not at all; a step of a tenth moves it."""
+    noise = np.random.default_rng(3)
+    boxes = []
+    for place in (100,) * 8 + (110,) * 2:
+        frame = stage.frame((astronaut, (place, 50)))
+        noisy = np.clip(frame + noise.normal(0, 4, frame.shape), 0, 255).astype(np.uint8)
+        (face,) = tracker.update(noisy)
+        boxes.append(face.box)
+    # The first two are the detector's, and that around the landmarks in it.
+    assert len(set(boxes[2:9])) == 1
+    assert boxes[9].left == pytest.approx(boxes[8].left + 10, abs=2)
+
+
 def test_the_detector_is_asked_for_new_faces_every_so_many_frames(
     stage: Stage, model: Model, astronaut: Actor, hopper: Actor
 ) -> None:
