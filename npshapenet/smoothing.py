@@ -31,9 +31,9 @@ class Smoothing:
     ValueError for numbers that aren't finite, cut-offs that aren't positive, a negative β.
     """
 
-    cutoff_hz: float = 0.3
-    cutoff_hz_per_speed: float = 12.0
-    speed_cutoff_hz: float = 3.0
+    cutoff_hz: float = 1.0
+    cutoff_hz_per_speed: float = 60.0
+    speed_cutoff_hz: float = 6.0
 
     def __post_init__(self) -> None:
         for name in ("cutoff_hz", "speed_cutoff_hz"):

@@ -29,10 +29,10 @@ JITTER_AIM_PERCENT: Final = 0.15
 LAG_AIM_FRAMES: Final = 1.0
 
 #: The settings that --tune tries, and the jitter that it leaves room for under the aim.
-_CUTOFFS_HZ: Final = (0.3, 0.5, 0.7, 1.0)
-_CUTOFFS_HZ_PER_SPEED: Final = (8.0, 12.0, 16.0, 20.0, 25.0)
-_SPEED_CUTOFFS_HZ: Final = (1.0, 2.0, 3.0, 4.0)
-_TUNED_JITTER_PERCENT: Final = 0.14
+_CUTOFFS_HZ: Final = (0.5, 1.0, 2.0)
+_CUTOFFS_HZ_PER_SPEED: Final = (20.0, 40.0, 60.0, 80.0)
+_SPEED_CUTOFFS_HZ: Final = (3.0, 4.0, 6.0)
+_TUNED_JITTER_PERCENT: Final = 0.06
 
 _NOSE_TIP: Final = 30
 
@@ -150,7 +150,7 @@ def _table(by_motion: Mapping[str, Mapping[str, Figures]], counts: Mapping[str, 
 
 
 def _tuning_table(tracked: Tracked) -> str:
-    """The settings that leave at most the aimed-at jitter, the least mean error first."""
+    """The settings that leave so little jitter, the least mean error first."""
     grid = itertools.product(_CUTOFFS_HZ, _CUTOFFS_HZ_PER_SPEED, _SPEED_CUTOFFS_HZ)
     rows = []
     for numbers in tqdm(list(grid), unit="setting", disable=not sys.stderr.isatty()):
