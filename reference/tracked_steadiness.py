@@ -32,7 +32,7 @@ LAG_AIM_FRAMES: Final = 1.0
 _CUTOFFS_HZ: Final = (0.5, 1.0, 2.0)
 _CUTOFFS_HZ_PER_SPEED: Final = (20.0, 40.0, 60.0, 80.0)
 _SPEED_CUTOFFS_HZ: Final = (3.0, 4.0, 6.0)
-_TUNED_JITTER_PERCENT: Final = 0.06
+_TUNED_JITTER_PERCENT: Final = 0.07
 
 _NOSE_TIP: Final = 30
 
