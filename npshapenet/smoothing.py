@@ -31,7 +31,7 @@ class Smoothing:
     ValueError for numbers that aren't finite, cut-offs that aren't positive, a negative β.
     """
 
-    cutoff_hz: float = 1.0
+    cutoff_hz: float = 0.5
     cutoff_hz_per_speed: float = 60.0
     speed_cutoff_hz: float = 6.0
 

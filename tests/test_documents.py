@@ -240,7 +240,7 @@ def detectors_outcome(names: dict[str, Any], folder: Path) -> None:
 
 
 def video_outcome(names: dict[str, Any], folder: Path) -> None:
-    assert {"nose_tip", "prompt"} <= set(names)
+    assert {"nose_tip", "calm"} <= set(names)
     points = (folder / "clip.csv").read_text().splitlines()
     assert points[0] == "frame,time_s,face,point,region,x,y"
     assert len(points) > 45 * 68

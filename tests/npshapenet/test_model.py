@@ -345,7 +345,7 @@ def test_threads_are_chosen_by_the_batch(fake_numba, weights, monkeypatch):
         return [run(crops)]
 
     monkeypatch.setattr(model_module, "_processor_count", lambda: 4)
-    monkeypatch.setattr(model_module, "run_in_parts", run_in_parts)
+    monkeypatch.setattr("npshapenet.threads.run_in_parts", run_in_parts)
     model = Model(weights)
     for count, thread_counts in ((1, []), (15, []), (16, [2]), (200, [4])):
         model.predict(np.zeros((count, 16, 16), np.uint8))

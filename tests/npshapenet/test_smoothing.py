@@ -45,10 +45,11 @@ def test_as_the_paper_has_it(rng: np.random.Generator) -> None:
 
 
 def test_noise_at_rest_is_smoothed(face: np.ndarray, rng: np.random.Generator) -> None:
-    noisy = face + rng.normal(0, 0.5, (120, *face.shape))
+    # Of a still face the models' points move by 0.1 to 0.2 % of the eyes' distance.
+    noisy = face + rng.normal(0, 0.1, (120, *face.shape))
     one_euro = OneEuroFilter()
     smooth = np.array([one_euro(points, k * FRAME_S) for k, points in enumerate(noisy)])
-    # The default leaves about a fifth of white noise; a half would be a filter that does little.
+    # More than a half would be a filter that does little.
     assert smooth[30:].std(axis=0).mean() < 0.5 * noisy[30:].std(axis=0).mean()
 
 

@@ -105,7 +105,7 @@ def test_a_still_face(tracker: Tracker, stage: Stage, astronaut: Actor) -> None:
 def test_the_crop_comes_from_the_last_landmarks_before_smoothing(
     stage: Stage, model: Model, astronaut: Actor
 ) -> None:
-    tracker = Tracker(stage.detector, model, smoothing=Smoothing(cutoff_hz=0.01))
+    tracker = Tracker(stage.detector, model, smoothing=Smoothing(0.01, 0.01))
     raw = Tracker(stage.detector, model, smoothing=None)
     for step in range(6):
         frame = stage.frame((astronaut, (100 + 8 * step, 50)))
