@@ -44,10 +44,17 @@ def test_as_the_paper_has_it(rng: np.random.Generator) -> None:
     assert got == pytest.approx(by_the_paper(xs, 100, DEFAULT_SMOOTHING), abs=1e-9)
 
 
-def test_noise_at_rest_is_smoothed(face: np.ndarray, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    ("smoothing", "noise_px"),
     # Of a still face the models' points move by 0.1 to 0.2 % of the eyes' distance.
-    noisy = face + rng.normal(0, 0.1, (120, *face.shape))
-    one_euro = OneEuroFilter()
+    [(DEFAULT_SMOOTHING, 0.1), (Smoothing(0.3, 12, 3), 0.5)],
+    ids=["default", "calm"],
+)
+def test_noise_at_rest_is_smoothed(
+    face: np.ndarray, rng: np.random.Generator, smoothing: Smoothing, noise_px: float
+) -> None:
+    noisy = face + rng.normal(0, noise_px, (120, *face.shape))
+    one_euro = OneEuroFilter(smoothing)
     smooth = np.array([one_euro(points, k * FRAME_S) for k, points in enumerate(noisy)])
     # More than a half would be a filter that does little.
     assert smooth[30:].std(axis=0).mean() < 0.5 * noisy[30:].std(axis=0).mean()

@@ -72,3 +72,16 @@ BOX = "left='20' top='15' width='60' height='62'"
 def box() -> str:
     """A usable box, as attributes of dlib's XML."""
     return BOX
+
+
+@pytest.fixture
+def symlink() -> Callable[[Path, Path], None]:
+    """``symlink(path, target)``; skips where the system doesn't let this user make links."""
+
+    def make(path: Path, target: Path) -> None:
+        try:
+            path.symlink_to(target)
+        except (OSError, NotImplementedError) as error:
+            pytest.skip(f"no links here: {error}")
+
+    return make
